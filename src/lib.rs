@@ -8,18 +8,18 @@ pub mod provider;
 pub mod task;
 
 // pub mod cache;
-// pub mod catalog;
-// pub mod health;
-// pub mod replica;
+pub mod catalog;
+pub mod health;
+pub mod replica;
 
 // pub mod audit;
-// pub mod read;
+pub mod read;
 // pub mod repair;
-// pub mod write;
+pub mod write;
 
 // pub mod http;
 
-// pub mod config;
+pub mod config;
 
 // pub mod gateway;
 

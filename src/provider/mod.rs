@@ -4,15 +4,15 @@
 //! floors travel keys, payloads and [`ProviderError`]s. A provider does not retry, does not hedge and does
 //! not judge: it answers within its deadlines, and says what kind of failure it met.
 
-// pub mod bunny;
+pub mod bunny;
 // pub mod contract;
-// pub mod disk;
+pub mod disk;
 pub mod error;
 // pub mod faulty;
 pub mod fleet;
 // pub mod metered;
 pub mod payload;
-// pub mod s3;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::ops::Range;

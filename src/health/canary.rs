@@ -1,0 +1,101 @@
+//! Canaries: the sealed object by which a provider proves to be itself.
+//!
+//! Without ours, a provider's "missing" counts for nothing: its bucket may have been wiped or swapped. A
+//! foreign canary means that the bucket belongs to somebody else, and nothing is ever written there.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::asset::{Key, RecordKey};
+use crate::provider::{Payload, Provider, Result, get_small};
+
+/// The format that this program writes, and the only one it reads.
+const FORMAT: u32 = 1;
+/// The largest canary that is read, in bytes.
+const CANARY_BYTES_MAX: u64 = 4 * 1024;
+
+/// What a provider's canary says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CanaryState {
+    /// The provider is itself.
+    Ours,
+    /// There is none: a new, wiped or swapped provider.
+    Missing,
+    /// It has another provider's name, another MAC or another key: not our bucket.
+    Foreign,
+}
+
+impl CanaryState {
+    /// Returns the word used in `/api/status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Missing => "missing",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    format: u32,
+    provider: String,
+    created: DateTime<Utc>,
+}
+
+/// Reads a provider's canary.
+///
+/// Another canary beside a missing one of ours (`canary/` of another name) makes the bucket foreign: two
+/// configured providers that are the same bucket would otherwise look like two copies.
+///
+/// # Errors
+///
+/// The provider did not answer.
+pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<CanaryState> {
+    let at = Key::canary(provider.id().as_str());
+    match get_small(provider, &at, CANARY_BYTES_MAX).await {
+        Ok(sealed) => Ok(judge(&sealed, provider.id().as_str(), key)),
+        Err(error) if error.is_not_found() => {
+            let beside = provider.list_dir(crate::asset::key::CANARY).await?;
+            Ok(if beside.entries.is_empty() { CanaryState::Missing } else { CanaryState::Foreign })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a provider's canary, once the provider is known to be complete.
+///
+/// # Errors
+///
+/// The canary may be there or not.
+pub async fn write(provider: &dyn Provider, key: &RecordKey, created: DateTime<Utc>) -> Result<()> {
+    let id = provider.id().as_str();
+    let line = Line { format: FORMAT, provider: id.to_owned(), created };
+    // Plain strings and numbers always have a JSON form.
+    let sealed = key.seal(&serde_json::to_string(&line).unwrap_or_default());
+    provider.put(&Key::canary(id), &Payload::from(sealed), crate::asset::record::RECORD_CONTENT_TYPE).await
+}
+
+fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> CanaryState {
+    let line = key.open(sealed).ok().and_then(|line| serde_json::from_str::<Line>(line).ok());
+    match line {
+        Some(line) if line.format == FORMAT && line.provider == id => CanaryState::Ours,
+        Some(_) | None => CanaryState::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_canary_is_ours() {
+        let key = RecordKey::new([3; 32]);
+        let line = r#"{"format":1,"provider":"s3-one","created":"2026-11-22T11:05:31Z"}"#;
+        assert_eq!(judge(&key.seal(line), "s3-one", &key), CanaryState::Ours);
+        assert_eq!(judge(&key.seal(line), "s3-two", &key), CanaryState::Foreign);
+        assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), CanaryState::Foreign);
+        assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), CanaryState::Foreign);
+        assert_eq!(judge(b"<html>", "s3-one", &key), CanaryState::Foreign);
+    }
+}

@@ -1,0 +1,1 @@
+//! What is wrong with the copy of one version at one provider. (seam; owner: the audit helper)

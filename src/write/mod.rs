@@ -1,0 +1,157 @@
+//! The write flow. (seam)
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::asset::{AssetName, Blake3, Record, Sha256};
+use crate::provider::ProviderId;
+
+/// What a client asks to be stored; everything is checked but the bytes.
+#[derive(Debug, Clone)]
+pub struct PutRequest {
+    /// The canonical name.
+    pub name: AssetName,
+    /// The declared content type, or the one of the extension; `None` lets the writer sniff the first bytes.
+    pub content_type: Option<String>,
+    /// The content encoding, kept as it is.
+    pub content_encoding: Option<String>,
+    /// The content disposition, kept as it is.
+    pub content_disposition: Option<String>,
+    /// The cache control, kept as it is.
+    pub cache_control: Option<String>,
+    /// User metadata, by lower-case key.
+    pub metadata: BTreeMap<String, String>,
+    /// Digests that the client declared; each is verified before anything is committed.
+    pub expected: ExpectedDigests,
+    /// The declared length of the body in bytes, if any.
+    pub content_length: Option<u64>,
+    /// The largest body that is taken, in bytes.
+    pub bytes_max: u64,
+    /// Answer only when all copies are made (or the time is up).
+    pub wait_all: bool,
+    /// Conditions on the current version, best effort.
+    pub precondition: Precondition,
+}
+
+/// Digests that the client declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedDigests {
+    /// SHA-256, from `Repr-Digest`, `Content-Digest` or `Checksum`; each one given is checked.
+    pub sha256: Vec<Sha256>,
+    /// MD5, from `Content-MD5`.
+    pub md5: Option<[u8; 16]>,
+}
+
+/// Conditions on the current version, checked against the majority's listing just before the stamp.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// None.
+    #[default]
+    None,
+    /// `If-None-Match: *`: there must be no current version.
+    Absent,
+    /// `If-Match: *`: there must be a current version.
+    Present,
+    /// `If-Match: "…"`: the current version must have one of these hashes.
+    Matches(Vec<Blake3>),
+    /// `If-None-Match: "…"`: the current version must have none of these hashes.
+    Differs(Vec<Blake3>),
+}
+
+/// The state of one copy when the answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CopyState {
+    /// The provider holds the version completely.
+    Stored,
+    /// The provider is still being written to.
+    Pending,
+    /// The provider failed; repair will make the copy.
+    Failed,
+}
+
+/// A write that a majority holds.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The record of the new version.
+    pub record: Arc<Record>,
+    /// Whether the name had no current version before.
+    pub created: bool,
+    /// The state of each copy, in the order of the configuration.
+    pub copies: Vec<(ProviderId, CopyState)>,
+}
+
+/// What a failed write left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No record was sent: the write has not happened and never will.
+    NotCommitted,
+    /// A record was sent but no majority confirmed: the write may turn up, entirely or not at all.
+    Unknown,
+}
+
+/// A write failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// No majority could be written in time.
+    #[error("no majority of the providers could be written: {reason}")]
+    Unavailable {
+        /// What the failed write left behind.
+        outcome: Outcome,
+        /// For the log.
+        reason: String,
+    },
+    /// A declared digest is not that of the body. Nothing was committed.
+    #[error("the body does not match the declared {0}")]
+    DigestMismatch(&'static str),
+    /// The body is larger than allowed. Nothing was committed.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// The body ended before its declared length, or broke. Nothing was committed.
+    #[error("the body did not arrive whole: {0}")]
+    BodyBroken(String),
+    /// The body made no progress in time. Nothing was committed.
+    #[error("the body made no progress in time")]
+    BodyTimeout,
+    /// A condition on the current version does not hold. Nothing was committed.
+    #[error("the precondition does not hold")]
+    PreconditionFailed,
+}
+
+/// The body of an upload; errors are texts for the log.
+pub type BodyStream = BoxStream<'static, Result<Bytes, BodyError>>;
+
+/// The body of an upload broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The client went away or sent garbage.
+    #[error("{0}")]
+    Broken(String),
+    /// No byte came in time.
+    #[error("no progress in time")]
+    Timeout,
+    /// More bytes than allowed.
+    #[error("too large")]
+    TooLarge,
+}
+
+/// Takes writes.
+#[derive(Debug, Clone)]
+pub struct Writer {}
+
+impl Writer {
+    /// Stores a new version; it goes on when the caller is dropped once the body has arrived.
+    pub async fn put(&self, request: PutRequest, body: BodyStream) -> Result<Receipt, WriteError> {
+        let _ = (request, body);
+        unimplemented!()
+    }
+
+    /// Writes a tombstone; fine for a name that is not there.
+    pub async fn delete(&self, name: AssetName) -> Result<Receipt, WriteError> {
+        let _ = name;
+        unimplemented!()
+    }
+}
