@@ -13,6 +13,7 @@ pub mod fleet;
 // pub mod metered;
 pub mod payload;
 pub mod s3;
+pub mod trust;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -25,6 +26,7 @@ use futures::stream::BoxStream;
 pub use error::{ErrorKind, Operation, ProviderError};
 pub use fleet::{Fleet, Slot};
 pub use payload::Payload;
+pub use trust::{Observer, Trust};
 
 use crate::asset::{Key, Sha256};
 
