@@ -7,7 +7,7 @@ pub mod telemetry;
 pub mod provider;
 pub mod task;
 
-// pub mod cache;
+pub mod cache;
 pub mod catalog;
 pub mod health;
 pub mod replica;

@@ -16,10 +16,8 @@ use tracing::{debug, info};
 
 use super::{Catalog, FeedState, Sighting};
 use crate::asset::key::{self, FeedMinute, KeyKind};
-use crate::asset::{NameHash, Version};
+use crate::asset::Version;
 use crate::provider::{DirListing, Entry, ProviderError, Slot};
-use crate::replica::source;
-use crate::telemetry::{Event, EventKind};
 
 /// Between two wide listings for late arrivals, in steps.
 const WIDE_STEPS: u64 = 30;
@@ -31,8 +29,6 @@ const EDGE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 const CATCH_UP_LISTINGS: usize = 3;
 /// How many records are read at the same time.
 const RECORD_READS: usize = 8;
-/// How many records are read in one step of the background reader.
-const RECORDS_PER_STEP: usize = 256;
 /// If the names of one provider were listed and no majority within this time, traffic is taken all the same.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -153,9 +149,17 @@ impl FeedPoller {
         let unread: Vec<_> = fresh.iter().map(|seen| (seen.name, seen.version, seen.kind)).collect();
         let slot = self.slot;
         self.catalog.change(names, move |index| index.apply_feed(slot, cursor_now, &fresh)).await;
+        // Another feed, or this gateway's own write, may have brought the record already.
         let reads = unread.into_iter().map(|(name, version, kind)| {
             let catalog = self.catalog.clone();
-            async move { catalog.read_record(name, version, kind, &[slot]).await }
+            async move {
+                let known = catalog.known(name).await;
+                if !known.iter().any(|known| known.version == version && known.record.is_some()) {
+                    let at = key::Key::record(name, version, kind);
+                    // Where it cannot be read now, the background reader tries again.
+                    let _ = catalog.fetch_record(&at, &[slot]).await;
+                }
+            }
         });
         stream::iter(reads).buffer_unordered(RECORD_READS).collect::<Vec<_>>().await;
     }
@@ -218,18 +222,6 @@ impl Catalog {
         }
     }
 
-    /// Reads records that the index lacks, some at a time.
-    pub async fn read_missing_records(&self) {
-        let inner = self.0.clone();
-        let rows = self.blocking(move || inner.index.without_record(RECORDS_PER_STEP)).await;
-        let reads = rows.unwrap_or_default().into_iter().map(|row| async move {
-            let holders: Vec<_> =
-                self.parts().fleet.slots().filter(|slot| row.missing >> slot.0 & 1 == 0).collect();
-            self.read_record(row.name, row.version, row.kind, &holders).await;
-        });
-        stream::iter(reads).buffer_unordered(RECORD_READS).collect::<Vec<_>>().await;
-    }
-
     fn loaded(&self, slot: Slot) {
         self.0.feeds.lock()[slot.0].loaded = true;
         self.check_ready();
@@ -237,29 +229,5 @@ impl Catalog {
 
     fn polled(&self, slot: Slot) {
         self.0.feeds.lock()[slot.0].polled = Some(self.parts().clock.now());
-    }
-
-    /// Reads one record from the first of `slots` that has a good one, and keeps it. A record that cannot be
-    /// had now is read when somebody asks for the name.
-    async fn read_record(&self, name: NameHash, version: Version, kind: crate::asset::Kind, slots: &[Slot]) {
-        let known = self.known(name).await;
-        if known.iter().any(|known| known.version == version && known.record.is_some()) {
-            return;
-        }
-        let at = key::Key::record(name, version, kind);
-        let parts = self.parts();
-        for slot in slots {
-            match source::record(parts.fleet.get(*slot).as_ref(), &at, &parts.key).await {
-                Ok((record, sealed)) => return self.apply_record(&record, &sealed, Vec::new()).await,
-                Err(source::RecordSourceError::Provider(failure)) => debug!(%failure, "no record"),
-                Err(source::RecordSourceError::Record(reason)) => parts.telemetry.event(Event {
-                    at: parts.clock.utc(),
-                    kind: EventKind::BadRecord,
-                    provider: Some(parts.fleet.id(*slot).to_string()),
-                    asset: None,
-                    detail: format!("{at}: {reason}"),
-                }),
-            }
-        }
     }
 }

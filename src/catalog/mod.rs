@@ -12,6 +12,7 @@ pub mod feed;
 pub mod index;
 pub mod known;
 pub mod listing;
+pub mod records;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -37,8 +38,10 @@ use known::KnownCache;
 
 /// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
 const UNCOMMITTED_FOR: Duration = Duration::from_secs(60);
+/// For how long the background reader leaves a record alone that nobody delivered.
+const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// How many such versions are remembered.
-const UNCOMMITTED_MAX: u64 = 100_000;
+const REMEMBERED_MAX: u64 = 100_000;
 /// A feed counts as fresh for this many intervals.
 const FRESH_INTERVALS: u32 = 3;
 
@@ -72,6 +75,7 @@ struct Inner {
     feeds: Mutex<Vec<FeedState>>,
     writing: Mutex<HashSet<UploadId>>,
     uncommitted: Cache<Version, ()>,
+    unreadable: Cache<Version, ()>,
     suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
     opened: Instant,
 }
@@ -116,7 +120,8 @@ impl Catalog {
             ready: AtomicBool::new(ready),
             feeds: Mutex::new(feeds),
             writing: Mutex::default(),
-            uncommitted: Cache::builder().max_capacity(UNCOMMITTED_MAX).time_to_live(UNCOMMITTED_FOR).build(),
+            uncommitted: forgetful(UNCOMMITTED_FOR),
+            unreadable: forgetful(UNREADABLE_FOR),
             suspects: Mutex::default(),
             opened,
             parts,
@@ -309,6 +314,11 @@ impl Catalog {
             Err(_) => None,
         }
     }
+}
+
+/// Remembers versions for a while.
+fn forgetful(time: Duration) -> Cache<Version, ()> {
+    Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(time).build()
 }
 
 /// Keeps an upload marked as under way.

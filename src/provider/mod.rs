@@ -12,6 +12,7 @@ pub mod error;
 pub mod fleet;
 // pub mod metered;
 pub mod payload;
+pub mod race;
 pub mod s3;
 pub mod trust;
 
