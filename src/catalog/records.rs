@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 
 use super::{Catalog, KnownVersion};
 use crate::asset::key::Key;
-use crate::asset::{NameHash, Record};
+use crate::asset::{NameHash, Record, RecordError};
 use crate::provider::Slot;
 use crate::provider::race::race;
 use crate::replica::source::{self, RecordSourceError};
@@ -26,7 +26,7 @@ const READS_PER_STEP: usize = 256;
 /// Nobody delivered a record that may be used.
 #[derive(Debug)]
 pub struct NoRecord {
-    /// The providers that say they have none.
+    /// The providers that have none, or a forged one.
     pub lacking: Vec<Slot>,
     /// What the others said, for the log.
     pub reasons: Vec<String>,
@@ -69,6 +69,10 @@ impl Catalog {
                 RecordSourceError::Provider(failure) if failure.is_not_found() => missed.lacking.push(slot),
                 RecordSourceError::Provider(failure) => missed.reasons.push(failure.to_string()),
                 RecordSourceError::Record(reason) => {
+                    // A forged record is as good as none; one of an unknown format is refused, not dropped.
+                    if matches!(reason, RecordError::Forged(_)) {
+                        missed.lacking.push(slot);
+                    }
                     missed.reasons.push(reason.to_string());
                     self.alarm_bad_record(slot, at, &reason.to_string());
                 }
