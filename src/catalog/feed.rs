@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{Catalog, FeedState, Sighting};
-use crate::asset::key::{self, FeedMinute, KeyKind};
 use crate::asset::Version;
+use crate::asset::key::{self, FeedMinute, KeyKind};
 use crate::provider::{DirListing, Entry, ProviderError, Slot};
 
 /// Between two wide listings for late arrivals, in steps.
@@ -183,7 +183,10 @@ impl FeedPoller {
         let (minute, name, version, kind) = match key::parse(&entry.key)? {
             KeyKind::Record { name, version, kind } => (0, name, version, kind),
             KeyKind::Feed { minute, name, version, kind } => (minute, name, version, kind),
-            KeyKind::Part { .. } | KeyKind::Blocks { .. } | KeyKind::Canary { .. } | KeyKind::Probe { .. } => {
+            KeyKind::Part { .. }
+            | KeyKind::Blocks { .. }
+            | KeyKind::Canary { .. }
+            | KeyKind::Probe { .. } => {
                 return None;
             }
         };

@@ -105,8 +105,8 @@ impl Index {
     pub fn apply_feed(&self, slot: Slot, cursor: u64, sightings: &[Sighting]) -> Result<()> {
         self.write(|transaction| {
             sightings.iter().try_for_each(|seen| self.add(transaction, seen))?;
-            let mut statement =
-                transaction.prepare_cached("INSERT OR REPLACE INTO cursors (slot, minute) VALUES (?1, ?2)")?;
+            let mut statement = transaction
+                .prepare_cached("INSERT OR REPLACE INTO cursors (slot, minute) VALUES (?1, ?2)")?;
             statement.execute(params![as_i64(slot.0 as u64), as_i64(cursor)]).map(drop)
         })
     }
@@ -244,8 +244,8 @@ impl Index {
     /// The file cannot be read.
     pub fn missing_at(&self, slot: Slot) -> Result<u64> {
         let db = self.reader().lock();
-        let mut statement = db
-            .prepare_cached("SELECT count(*) FROM versions WHERE missing <> 0 AND (missing & ?1) <> 0")?;
+        let mut statement =
+            db.prepare_cached("SELECT count(*) FROM versions WHERE missing <> 0 AND (missing & ?1) <> 0")?;
         Ok(as_u64(statement.query_row([as_i64(bit(slot))], |row| row.get(0))?))
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::sync::Cache;
 
-use super::index::{IndexError, IndexedVersion};
+use super::index::{IndexError, IndexedVersion, Sighting};
 use crate::asset::{Key, Kind, NameHash, Record, RecordKey, Version};
 use crate::provider::Slot;
 
@@ -30,6 +30,29 @@ impl KnownVersion {
     pub fn record_key(&self, name: NameHash) -> Key {
         Key::record(name, self.version, self.kind)
     }
+}
+
+/// Joins what the index says of one name with what providers just listed of it, the newest first. The
+/// listing counts even where the index, a mere cache, could not take it.
+pub fn join(known: &[KnownVersion], seen: &[Sighting]) -> Vec<KnownVersion> {
+    let mut joined = known.to_vec();
+    for sighting in seen {
+        match joined.iter_mut().find(|known| known.version == sighting.version) {
+            Some(known) => known.holders.extend(&sighting.holders),
+            None => joined.push(KnownVersion {
+                version: sighting.version,
+                kind: sighting.kind,
+                record: None,
+                holders: sighting.holders.clone(),
+            }),
+        }
+    }
+    for known in &mut joined {
+        known.holders.sort_unstable();
+        known.holders.dedup();
+    }
+    joined.sort_by_key(|known| std::cmp::Reverse(known.version));
+    joined
 }
 
 /// A cache of index rows that never keeps an outdated one.

@@ -203,7 +203,11 @@ impl Board {
         } else {
             tracing::warn!(provider = %labels.provider, detail, "the provider is taken to be down");
         }
-        self.event(slot, EventKind::Health, if healthy { "up".to_owned() } else { format!("down: {detail}") });
+        self.event(
+            slot,
+            EventKind::Health,
+            if healthy { "up".to_owned() } else { format!("down: {detail}") },
+        );
     }
 }
 

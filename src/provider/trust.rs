@@ -14,5 +14,12 @@ pub trait Trust: Debug + Send + Sync + 'static {
 /// Is told of every call to a provider.
 pub trait Observer: Debug + Send + Sync + 'static {
     /// One call ended, after `took`, in success (`None`) or in a failure.
-    fn observe(&self, slot: Slot, operation: Operation, took: Duration, failure: Option<&ErrorKind>, detail: &str);
+    fn observe(
+        &self,
+        slot: Slot,
+        operation: Operation,
+        took: Duration,
+        failure: Option<&ErrorKind>,
+        detail: &str,
+    );
 }

@@ -122,28 +122,25 @@ impl Body {
     async fn provider_block(&mut self) -> Result<Bytes, Stop> {
         let left = match self.current.take() {
             None => None,
-            Some((slot, mut stream)) => {
-                match tokio::time::timeout(STALL_PATIENCE, stream.next()).await {
-                    Ok(Some(Ok(block))) => {
-                        self.current = Some((slot, stream));
-                        return Ok(block);
-                    }
-                    Ok(Some(Err(error))) => {
-                        attempt::fault(&self.parts, &self.blob, slot, &error).await;
-                        Some((slot, error.to_string()))
-                    }
-                    Ok(None) => Some((slot, "the body ended early".to_owned())),
-                    Err(_) => {
-                        self.parts.monitor.board().failed(slot, ErrorKind::Timeout, "stalled in the body");
-                        Some((slot, "stalled in the body".to_owned()))
-                    }
+            Some((slot, mut stream)) => match tokio::time::timeout(STALL_PATIENCE, stream.next()).await {
+                Ok(Some(Ok(block))) => {
+                    self.current = Some((slot, stream));
+                    return Ok(block);
                 }
-            }
+                Ok(Some(Err(error))) => {
+                    attempt::fault(&self.parts, &self.blob, slot, &error).await;
+                    Some((slot, error.to_string()))
+                }
+                Ok(None) => Some((slot, "the body ended early".to_owned())),
+                Err(_) => {
+                    self.parts.monitor.board().failed(slot, ErrorKind::Timeout, "stalled in the body");
+                    Some((slot, "stalled in the body".to_owned()))
+                }
+            },
         };
         let block = self.open_at_next(left.as_ref().map(|(slot, _)| *slot)).await?;
         if let (Some((from, reason)), Some((slot, _))) = (left, &self.current) {
-            let detail =
-                format!("at block {}, from {}: {reason}", self.next, self.parts.fleet.id(from));
+            let detail = format!("at block {}, from {}: {reason}", self.next, self.parts.fleet.id(from));
             attempt::event(&self.parts, &self.blob, EventKind::Takeover, *slot, detail);
         }
         Ok(block)

@@ -7,7 +7,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Parts, ReadError, Wanted};
 use crate::asset::{AssetName, Kind, NameHash, Record, Version};
-use crate::catalog::{KnownVersion, Sighting, listing};
+use crate::catalog::{KnownVersion, Sighting, known, listing};
 use crate::provider::{Slot, Trust};
 
 /// For how long a majority is waited for when an answer is known already.
@@ -39,12 +39,12 @@ pub(super) async fn resolve(
     wanted: Wanted,
 ) -> Result<Arc<Record>, ReadError> {
     let hash = name.hash();
-    let fresh = parts.catalog.is_fresh() && !wanted.revalidate;
-    let evidence = if fresh {
-        let known = parts.catalog.known(hash).await;
+    let known = parts.catalog.known(hash).await;
+    // Asked after the look-up: an index that could not be read is not fresh any longer.
+    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate {
         Evidence { before: known.clone(), known, conclusive: true }
     } else {
-        ask(parts, hash, wanted).await
+        ask(parts, hash, known, wanted).await
     };
     for known in evidence.known.iter() {
         if wanted.version.is_some_and(|version| version != known.version)
@@ -72,15 +72,15 @@ pub(super) async fn resolve(
 }
 
 /// Asks all providers for the versions of a name, and joins what they say with what the index knows.
-async fn ask(parts: &Parts, name: NameHash, wanted: Wanted) -> Evidence {
-    let before = parts.catalog.known(name).await;
+async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, wanted: Wanted) -> Evidence {
     let began = parts.clock.now();
     let answers = gather(parts, name, &before, wanted).await;
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
-    parts.catalog.apply(sightings(name, &answers)).await;
-    let known = parts.catalog.known(name).await;
+    let seen = sightings(name, &answers);
+    let known = Arc::new(known::join(&before, &seen));
+    parts.catalog.apply(seen).await;
     // Only where there is nothing to serve does the majority have to prove itself once more.
     let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
     let conclusive = if something {
@@ -94,12 +94,7 @@ async fn ask(parts: &Parts, name: NameHash, wanted: Wanted) -> Evidence {
 type Answer = (Slot, Vec<(Version, Kind)>);
 
 /// Waits for a majority of trusted providers; only for a moment when there is something to serve already.
-async fn gather(
-    parts: &Parts,
-    name: NameHash,
-    before: &[KnownVersion],
-    wanted: Wanted,
-) -> Vec<Answer> {
+async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: Wanted) -> Vec<Answer> {
     let mut asking: FuturesUnordered<_> = parts
         .monitor
         .board()
