@@ -13,10 +13,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::TryStreamExt;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use super::pace::Pace;
 use crate::asset::record::RECORD_BYTES_MAX;
 use crate::asset::{BLOCK_BYTES, BlockHasher, BlockList, Part, Record, RecordKey, blocks, parts};
 use crate::asset::{Key, RecordError};
-use crate::provider::{self, ErrorKind, Operation, Provider, ProviderError};
+use crate::provider::{self, Download, ErrorKind, Operation, Provider, ProviderError};
 
 /// Bytes of one version could not be had from one provider.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -79,7 +80,7 @@ pub async fn block_list(provider: &dyn Provider, record: &Record) -> Result<Bloc
     let bytes = blocks::list_bytes(put.size);
     let download = provider.get(&key, None).await?;
     check_size(provider, &key, download.object_bytes, bytes)?;
-    let mut body = Body { chunks: download.body, rest: Bytes::new() };
+    let mut body = Body::new(download);
     let length = usize::try_from(bytes).map_err(|_| too_large(provider))?;
     let Some(values) = body.take(length).await? else {
         return Err(ended_early(provider, &key).into());
@@ -104,6 +105,31 @@ pub fn blocks(
         Ok(block.map(|block| (block, reader)))
     })
     .boxed()
+}
+
+/// Returns the numbers of the blocks that lie in `part`; blocks never straddle parts.
+pub fn blocks_of(part: Part) -> Range<u64> {
+    let block = BLOCK_BYTES as u64;
+    part.start / block..part.span().end.div_ceil(block)
+}
+
+/// Reads `left` from one provider, at a certain pace, until all of it or a failure came; what is left of it
+/// is then still to be read, there or elsewhere.
+pub(super) async fn drain(
+    provider: &Arc<dyn Provider>,
+    record: &Arc<Record>,
+    list: &Arc<BlockList>,
+    left: &mut Range<u64>,
+    pace: &Pace,
+    mut sink: impl FnMut(Bytes),
+) -> Result<(), SourceError> {
+    let mut stream = blocks(provider.clone(), record.clone(), list.clone(), left.clone());
+    while let Some(block) = stream.try_next().await? {
+        left.start += 1;
+        pace.take(block.len() as u64).await;
+        sink(block);
+    }
+    Ok(())
 }
 
 /// Reads blocks in order, one open part at a time.
@@ -153,20 +179,25 @@ impl Reader {
         let range = (start > 0 || end < part.bytes).then_some(start..end);
         let download = self.provider.get(&key, range).await?;
         check_size(self.provider.as_ref(), &key, download.object_bytes, part.bytes)?;
-        Ok(OpenPart { part, key, body: Body { chunks: download.body, rest: Bytes::new() } })
+        Ok(OpenPart { part, key, body: Body::new(download) })
     }
 }
 
 /// A body that is taken in pieces of chosen length.
-struct Body {
+pub(super) struct Body {
     chunks: BoxStream<'static, provider::Result<Bytes>>,
     rest: Bytes,
 }
 
 impl Body {
+    /// Starts at the beginning of a download.
+    pub(super) fn new(download: Download) -> Self {
+        Self { chunks: download.body, rest: Bytes::new() }
+    }
+
     /// Takes the next `length` bytes: a slice of one chunk where they lie within it, else one copy.
     /// `None` when the body ends before.
-    async fn take(&mut self, length: usize) -> provider::Result<Option<Bytes>> {
+    pub(super) async fn take(&mut self, length: usize) -> provider::Result<Option<Bytes>> {
         while self.rest.is_empty() && length > 0 {
             let Some(chunk) = self.chunks.try_next().await? else {
                 return Ok(None);
