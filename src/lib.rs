@@ -14,7 +14,7 @@ pub mod replica;
 
 // pub mod audit;
 pub mod read;
-// pub mod repair;
+pub mod repair;
 pub mod write;
 
 // pub mod http;

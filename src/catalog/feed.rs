@@ -92,14 +92,7 @@ impl FeedPoller {
         // The first answer of the provider tells its clock.
         self.provider().list_dir(&key::feed_dir(self.minute(0))).await?;
         let start = self.minute(0).saturating_sub(WIDE_MINUTES);
-        let mut versions = 0;
-        let mut pages = self.provider().list_tree(key::NAMES);
-        while let Some(page) = pages.try_next().await? {
-            let sightings: Vec<_> =
-                page.iter().filter_map(|entry| self.sighting(entry)).map(|(_, seen)| seen).collect();
-            versions += sightings.len();
-            self.catalog.apply(sightings).await;
-        }
+        let versions = self.catalog.relist(self.slot).await?;
         info!(provider = %self.provider().id(), versions, "the names of a provider are loaded");
         self.catalog.loaded(self.slot);
         self.cursor = Some(start);
@@ -125,7 +118,7 @@ impl FeedPoller {
             .await?;
         let mut fresh = Vec::new();
         for entry in listings.iter().flat_map(|listing| &listing.entries) {
-            if let Some((minute, seen)) = self.sighting(entry)
+            if let Some((minute, seen)) = sighting(self.slot, entry)
                 && self.seen.insert((minute, seen.version))
             {
                 fresh.push(seen);
@@ -179,20 +172,6 @@ impl FeedPoller {
         Ok(minutes.filter(|minute| *minute + 2 >= cursor).collect())
     }
 
-    fn sighting(&self, entry: &Entry) -> Option<(FeedMinute, Sighting)> {
-        let (minute, name, version, kind) = match key::parse(&entry.key)? {
-            KeyKind::Record { name, version, kind } => (0, name, version, kind),
-            KeyKind::Feed { minute, name, version, kind } => (minute, name, version, kind),
-            KeyKind::Part { .. }
-            | KeyKind::Blocks { .. }
-            | KeyKind::Canary { .. }
-            | KeyKind::Probe { .. } => {
-                return None;
-            }
-        };
-        Some((minute, Sighting { name, version, kind, holders: vec![self.slot], record: None }))
-    }
-
     /// The minute of the provider's clock, `ahead_ms` from now.
     fn minute(&self, ahead_ms: i64) -> FeedMinute {
         let offset = self.provider().clock_offset_ms().unwrap_or(0);
@@ -204,7 +183,35 @@ impl FeedPoller {
     }
 }
 
+/// What a listed record or feed entry says, with the minute of the latter.
+fn sighting(slot: Slot, entry: &Entry) -> Option<(FeedMinute, Sighting)> {
+    let (minute, name, version, kind) = match key::parse(&entry.key)? {
+        KeyKind::Record { name, version, kind } => (0, name, version, kind),
+        KeyKind::Feed { minute, name, version, kind } => (minute, name, version, kind),
+        KeyKind::Part { .. } | KeyKind::Blocks { .. } | KeyKind::Canary { .. } | KeyKind::Probe { .. } => {
+            return None;
+        }
+    };
+    Some((minute, Sighting { name, version, kind, holders: vec![slot], record: None }))
+}
+
 impl Catalog {
+    /// Lists all names of a provider into the index, and returns how many versions it holds.
+    ///
+    /// # Errors
+    ///
+    /// The provider did not list everything; what it listed is kept.
+    pub async fn relist(&self, slot: Slot) -> Result<usize, ProviderError> {
+        let mut versions = 0;
+        let mut pages = self.parts().fleet.get(slot).list_tree(key::NAMES);
+        while let Some(page) = pages.try_next().await? {
+            let seen: Vec<_> = page.iter().filter_map(|entry| sighting(slot, entry)).collect();
+            versions += seen.len();
+            self.apply(seen.into_iter().map(|(_, seen)| seen).collect()).await;
+        }
+        Ok(versions)
+    }
+
     /// Forgets that a provider's names were listed: its poller lists them again.
     pub fn reload(&self, slot: Slot) {
         self.0.feeds.lock()[slot.0] = FeedState::default();
