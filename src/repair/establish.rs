@@ -32,7 +32,7 @@ pub(super) struct Refill {
 
 impl Repairer {
     /// Makes providers without a canary complete and writes their canaries.
-    pub(super) async fn establish(&self) {
+    pub async fn establish(&self) {
         let parts = self.parts();
         let board = parts.monitor.board();
         let missing: Vec<_> =
