@@ -7,14 +7,14 @@ pub mod telemetry;
 pub mod provider;
 pub mod task;
 
-// pub mod cache;
+pub mod cache;
 pub mod catalog;
 pub mod health;
 pub mod replica;
 
 // pub mod audit;
 pub mod read;
-// pub mod repair;
+pub mod repair;
 pub mod write;
 
 pub mod http;

@@ -42,6 +42,12 @@ pub fn bytes_of(index: u64, size: u64) -> usize {
     usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES))
 }
 
+/// Returns the length of the block list of an asset of `size` bytes, as it lies on a provider.
+pub fn list_bytes(size: u64) -> u64 {
+    let count = count(size);
+    if count <= 1 { 0 } else { count * VALUE_BYTES as u64 }
+}
+
 /// The verified means to verify each block of one asset.
 #[derive(Debug, Clone)]
 pub struct BlockList {

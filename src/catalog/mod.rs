@@ -1,57 +1,335 @@
-//! The catalog. (seam)
+//! The catalog: what this gateway knows of names and versions, and how sure it may be.
+//!
+//! The local index is a cache of what lies under `names/` on the providers. It is filled by a listing
+//! ([`load`](feed)), kept fresh by polling feeds ([`feed`]), and told of this gateway's own writes. Nothing
+//! here decides what a client is told: reads and writes do, from [`Catalog::known`], [`Catalog::is_fresh`]
+//! and listings of single names ([`listing`]).
+//!
+//! Invariants: a version that the catalog has shown is never hidden again but by
+//! [`Catalog::mark_uncommitted`]; the index can be deleted whenever the gateway is stopped.
 
+pub mod feed;
+pub mod index;
+pub mod known;
+pub mod listing;
+pub mod records;
+
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::asset::{AssetName, Kind, Record, Version};
-use crate::provider::Slot;
+use bytes::Bytes;
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::error;
 
-/// One version of a name, as the index knows it.
+pub use index::{IndexError, IndexedVersion, Sighting};
+pub use known::KnownVersion;
+
+use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey, UploadId, Version};
+use crate::clock::Clock;
+use crate::provider::{Fleet, Slot, Trust};
+use crate::telemetry::{Event, EventKind, Telemetry};
+use index::Index;
+use known::KnownCache;
+
+/// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
+const UNCOMMITTED_FOR: Duration = Duration::from_secs(60);
+/// For how long the background reader leaves a record alone that nobody delivered.
+const UNREADABLE_FOR: Duration = Duration::from_secs(600);
+/// How many such versions are remembered.
+const REMEMBERED_MAX: u64 = 100_000;
+/// A feed counts as fresh for this many intervals.
+const FRESH_INTERVALS: u32 = 3;
+
+/// What the catalog is made of.
 #[derive(Debug, Clone)]
-pub struct KnownVersion {
-    /// The version.
-    pub version: Version,
-    /// Whether it holds bytes or is a tombstone.
-    pub kind: Kind,
-    /// Its record, where it was read already.
-    pub record: Option<Arc<Record>>,
-    /// The providers known to hold it completely.
-    pub holders: Vec<Slot>,
+pub struct Parts {
+    /// All providers.
+    pub fleet: Fleet,
+    /// Who has proved to be itself.
+    pub trust: Arc<dyn Trust>,
+    /// The key under which records are sealed.
+    pub key: RecordKey,
+    /// Time and dice.
+    pub clock: Clock,
+    /// Metrics and events.
+    pub telemetry: Telemetry,
+    /// How often feeds are polled.
+    pub feed_interval: Duration,
 }
 
-/// The catalog: index, feed poller, freshness.
+/// The catalog of one gateway; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Catalog {}
+pub struct Catalog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    index: Arc<Index>,
+    known: KnownCache,
+    ready: AtomicBool,
+    feeds: Mutex<Vec<FeedState>>,
+    writing: Mutex<HashSet<UploadId>>,
+    uncommitted: Cache<Version, ()>,
+    unreadable: Cache<Version, ()>,
+    suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
+    opened: Instant,
+}
+
+/// How far the feed of one provider is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct FeedState {
+    /// The names were listed completely, now or in an earlier life of the index.
+    loaded: bool,
+    /// When the feed was last polled with success.
+    polled: Option<Instant>,
+}
 
 impl Catalog {
+    /// Opens the index in the folder `state`.
+    ///
+    /// # Errors
+    ///
+    /// Not even an empty index could be made there.
+    pub fn open(state: &Path, parts: Parts) -> Result<Self, IndexError> {
+        let providers: Vec<_> = parts.fleet.iter().map(|(_, p)| p.id().as_str().to_owned()).collect();
+        let (index, made) = Index::open(&state.join("index.sqlite"), &providers)?;
+        let feeds = parts
+            .fleet
+            .slots()
+            .map(|slot| Ok(FeedState { loaded: index.cursor(slot)?.is_some(), polled: None }))
+            .collect::<Result<Vec<_>, IndexError>>()?;
+        let ready = feeds.iter().filter(|feed| feed.loaded).count() >= parts.fleet.majority();
+        if made {
+            parts.telemetry.event(Event {
+                at: parts.clock.utc(),
+                kind: EventKind::IndexRebuilt,
+                provider: None,
+                asset: None,
+                detail: "the local index is made anew from the providers".to_owned(),
+            });
+        }
+        let opened = parts.clock.now();
+        Ok(Self(Arc::new(Inner {
+            index: Arc::new(index),
+            known: KnownCache::new(parts.key.clone()),
+            ready: AtomicBool::new(ready),
+            feeds: Mutex::new(feeds),
+            writing: Mutex::default(),
+            uncommitted: forgetful(UNCOMMITTED_FOR),
+            unreadable: forgetful(UNREADABLE_FOR),
+            suspects: Mutex::default(),
+            opened,
+            parts,
+        })))
+    }
+
+    /// Returns what the catalog is made of.
+    pub fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
     /// Tells whether the index was loaded, so that the gateway may take traffic.
     pub fn is_ready(&self) -> bool {
-        unimplemented!()
+        self.0.ready.load(Ordering::Acquire)
     }
 
-    /// Tells whether the index is fresh, in the contract's sense.
+    /// Tells whether a majority of trusted providers answered the feed listing lately.
     pub fn is_fresh(&self) -> bool {
-        unimplemented!()
+        let parts = self.parts();
+        let patience = parts.feed_interval * FRESH_INTERVALS;
+        let now = parts.clock.now();
+        let feeds = self.0.feeds.lock();
+        let fresh = feeds.iter().enumerate().filter(|(slot, feed)| {
+            feed.loaded
+                && feed.polled.is_some_and(|polled| now.duration_since(polled) <= patience)
+                && parts.trust.is_trusted(Slot(*slot))
+        });
+        fresh.count() >= parts.fleet.majority()
     }
 
-    /// Returns how many names the index knows.
-    pub async fn names(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Lists current assets (no tombstones) by name, from the index: prefix, exclusive start, at most `limit`.
-    pub async fn list(&self, prefix: String, after: Option<String>, limit: usize) -> Vec<Arc<Record>> {
-        let _ = (prefix, after, limit);
-        unimplemented!()
+    /// Returns all known versions of a name by its hash, the newest first.
+    pub async fn known(&self, name: NameHash) -> Arc<Vec<KnownVersion>> {
+        if let Some(known) = self.0.known.get(name) {
+            return known;
+        }
+        let inner = self.0.clone();
+        self.blocking(move || Ok(inner.known.load(name, || inner.index.versions(name))?))
+            .await
+            .unwrap_or_default()
     }
 
     /// Returns all known versions of a name, the newest first.
     pub async fn versions(&self, name: &AssetName) -> Vec<KnownVersion> {
-        let _ = name;
-        unimplemented!()
+        self.known(name.hash()).await.as_ref().clone()
+    }
+
+    /// Returns the newest version of a name that is not known to be uncommitted.
+    pub async fn current(&self, name: NameHash) -> Option<KnownVersion> {
+        let known = self.known(name).await;
+        known.iter().find(|known| !self.is_uncommitted(known.version)).cloned()
+    }
+
+    /// Adds versions that were seen at providers.
+    pub async fn apply(&self, sightings: Vec<Sighting>) {
+        if sightings.is_empty() {
+            return;
+        }
+        let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
+        self.change(names, move |index| index.apply(&sightings)).await;
+    }
+
+    /// Adds a version whose record was read or written, with the providers that hold it.
+    pub async fn apply_record(&self, record: &Record, sealed: &Bytes, holders: Vec<Slot>) {
+        let sighting = Sighting {
+            name: record.name.hash(),
+            version: record.version,
+            kind: record.kind(),
+            holders,
+            record: Some((record.name.as_str().to_owned(), sealed.to_vec())),
+        };
+        self.apply(vec![sighting]).await;
+    }
+
+    /// Marks a provider as holding nothing, because it lost its canary.
+    pub async fn forget_all(&self, slot: Slot) {
+        self.change(Vec::new(), move |index| index.forget_holder(slot, None)).await;
+        self.0.known.clear();
+    }
+
+    /// Marks the copy of one version at one provider as missing or damaged: repair looks at it closely.
+    pub async fn suspect(&self, name: NameHash, version: Version, slot: Slot) {
+        self.0.suspects.lock().insert((name, version, slot));
+        self.change(vec![name], move |index| index.forget_holder(slot, Some((name, version)))).await;
+    }
+
+    /// Tells whether a copy is under suspicion.
+    pub fn is_suspect(&self, name: NameHash, version: Version, slot: Slot) -> bool {
+        self.0.suspects.lock().contains(&(name, version, slot))
+    }
+
+    /// Clears the suspicion against a copy, once it was looked at.
+    pub fn clear_suspicion(&self, name: NameHash, version: Version, slot: Slot) {
+        self.0.suspects.lock().remove(&(name, version, slot));
+    }
+
+    /// Passes a version over for a while: a trusted majority lacks its bytes.
+    pub fn mark_uncommitted(&self, version: Version) {
+        self.0.uncommitted.insert(version, ());
+    }
+
+    /// Tells whether a version is passed over.
+    pub fn is_uncommitted(&self, version: Version) -> bool {
+        self.0.uncommitted.contains_key(&version)
+    }
+
+    /// Marks an upload as under way here until the guard is dropped, so that repair leaves it alone.
+    pub fn begin_write(&self, upload: UploadId) -> WritingGuard {
+        self.0.writing.lock().insert(upload);
+        WritingGuard { catalog: self.clone(), upload }
+    }
+
+    /// Tells whether an upload is under way here.
+    pub fn is_writing(&self, upload: UploadId) -> bool {
+        self.0.writing.lock().contains(&upload)
+    }
+
+    /// Returns versions that lack a copy at any of `slots`, the newest first.
+    pub async fn incomplete(&self, slots: &[Slot], limit: usize, offset: usize) -> Vec<IndexedVersion> {
+        let mask = slots.iter().fold(0, |mask, slot| mask | 1 << slot.0);
+        let inner = self.0.clone();
+        self.blocking(move || inner.index.incomplete(mask, limit, offset)).await.unwrap_or_default()
+    }
+
+    /// Returns how many names the index knows.
+    pub async fn names(&self) -> u64 {
+        let inner = self.0.clone();
+        self.blocking(move || inner.index.counts()).await.map_or(0, |(names, _)| names)
+    }
+
+    /// Tells whether the index knows no version at all; a broken index counts as not empty.
+    pub async fn is_empty(&self) -> bool {
+        let inner = self.0.clone();
+        self.blocking(move || inner.index.is_empty()).await.unwrap_or(false)
+    }
+
+    /// Lists current assets (no tombstones) by name: prefix, exclusive start, at most `limit`.
+    pub async fn list(&self, prefix: String, after: Option<String>, limit: usize) -> Vec<Arc<Record>> {
+        let mut listed = Vec::new();
+        let mut after = after;
+        while listed.len() < limit {
+            let (inner, from, below) = (self.0.clone(), after.clone(), prefix.clone());
+            let wanted = limit - listed.len();
+            let page = self.blocking(move || inner.index.names(&below, from.as_deref(), wanted)).await;
+            let page = page.unwrap_or_default();
+            for (_, name) in &page {
+                let record = self.current(*name).await.and_then(|current| current.record);
+                listed.extend(record.filter(|record| record.kind() == Kind::Put));
+            }
+            match page.last() {
+                Some((text, _)) if page.len() == wanted => after = Some(text.clone()),
+                Some(_) | None => break,
+            }
+        }
+        listed
     }
 
     /// Returns, for each provider, how many known versions it lacks.
     pub async fn copies_missing(&self) -> Vec<(Slot, u64)> {
-        unimplemented!()
+        let inner = self.0.clone();
+        let slots: Vec<_> = self.parts().fleet.slots().collect();
+        self.blocking(move || {
+            slots.into_iter().map(|slot| Ok((slot, inner.index.missing_at(slot)?))).collect()
+        })
+        .await
+        .unwrap_or_default()
+    }
+
+    async fn change<F>(&self, names: Vec<NameHash>, work: F)
+    where
+        F: FnOnce(&Index) -> Result<(), IndexError> + Send + 'static,
+    {
+        let inner = self.0.clone();
+        self.blocking(move || inner.known.changing(&names, || work(&inner.index))).await;
+    }
+
+    /// Runs work on the index off the async workers. A failing index is logged and costs freshness, never
+    /// an answer: the providers are the truth.
+    async fn blocking<T, F>(&self, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, IndexError> + Send + 'static,
+    {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(output)) => Some(output),
+            Ok(Err(failure)) => {
+                error!(%failure, "the local index cannot be used");
+                self.0.feeds.lock().iter_mut().for_each(|feed| feed.polled = None);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Remembers versions for a while.
+fn forgetful(time: Duration) -> Cache<Version, ()> {
+    Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(time).build()
+}
+
+/// Keeps an upload marked as under way.
+#[derive(Debug)]
+pub struct WritingGuard {
+    catalog: Catalog,
+    upload: UploadId,
+}
+
+impl Drop for WritingGuard {
+    fn drop(&mut self) {
+        self.catalog.0.writing.lock().remove(&self.upload);
     }
 }

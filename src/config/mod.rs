@@ -1,8 +1,34 @@
 //! Configuration: the file as it is written, turned into a [`Config`] that is checked and complete.
+//!
+//! 1. `tree` parses the YAML into raw scalars with positions; a syntax error ends here.
+//! 2. `file` and `providers` walk the tree key by key. Each scalar is interpolated (`interpolate`), then
+//!    parsed (`scalar`); what is wrong is gathered, and the walk goes on (`reader`).
+//! 3. All findings are shown together in the order of the file (`problem`). No message, and no `Debug`,
+//!    holds a secret or a value from the environment.
+//!
+//! This is the only place that reads the environment, and files other than a provider's or the index's:
+//! the configuration itself, the record key and the generated token. It opens no listener and calls no
+//! provider.
+
+mod file;
+mod interpolate;
+mod load;
+mod problem;
+mod providers;
+mod reader;
+pub mod record_key;
+pub mod scalar;
+mod secret_file;
+pub mod token;
+mod tree;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use load::{DEFAULT_FILE, Loaded, Origin};
+pub use problem::{ConfigErrors, Problem};
+pub use tree::Position;
 
 use crate::asset::{Blake3, RecordKey};
 use crate::provider::ProviderId;
@@ -35,12 +61,35 @@ pub struct Config {
     pub cache_control: Vec<CacheControlRule>,
     /// How often the feeds are polled.
     pub feed_interval: Duration,
-    /// How long superseded and deleted versions are kept.
+    /// How long superseded and deleted versions are kept; zero means for ever.
     pub retention: Duration,
     /// Time-outs of the listeners and of writes.
     pub timeouts: Timeouts,
     /// Whether `If-Match` and `If-None-Match` on PUT are tried as well as plain stores can.
     pub conditional_writes: bool,
+}
+
+impl Config {
+    /// Puts the addresses of the command line in place of those of the file.
+    ///
+    /// # Errors
+    ///
+    /// The two listeners would have one address; the text says so.
+    pub fn with_listeners(
+        mut self,
+        listen: Option<SocketAddr>,
+        admin: Option<SocketAddr>,
+    ) -> Result<Self, String> {
+        self.listen = listen.unwrap_or(self.listen);
+        self.admin = admin.unwrap_or(self.admin);
+        if file::same_listener(self.listen, self.admin) {
+            return Err(format!(
+                "--listen and --admin have one address, {}; choose another port",
+                self.listen
+            ));
+        }
+        Ok(self)
+    }
 }
 
 /// Where the record key comes from.

@@ -12,7 +12,9 @@ pub mod error;
 pub mod fleet;
 // pub mod metered;
 pub mod payload;
+pub mod race;
 pub mod s3;
+pub mod trust;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -25,6 +27,7 @@ use futures::stream::BoxStream;
 pub use error::{ErrorKind, Operation, ProviderError};
 pub use fleet::{Fleet, Slot};
 pub use payload::Payload;
+pub use trust::{Observer, Trust};
 
 use crate::asset::{Key, Sha256};
 

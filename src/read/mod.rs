@@ -1,4 +1,21 @@
-//! The read flow. (seam)
+//! The read flow: name → local index → memory cache → best provider → verified blocks → client.
+//!
+//! 1. [`Reader::resolve`] finds the version. A fresh index answers alone; a cold or stale one asks `names/…`
+//!    on a majority ([`resolve`]). Nobody known to hold the name: not found, on the word of the fresh index
+//!    or of a majority that proved to be themselves *after* their answer; else unavailable.
+//! 2. [`Reader::open`] gets the first verified block, from the cache or the best provider ([`attempt`]): the
+//!    next one is asked at once on an error, and after a delay on slowness. When a trusted majority lacks
+//!    the bytes the version was never committed, and the caller resolves again: the next older one is served.
+//! 3. The body goes on block by block ([`body`]). A reset, a stall, a short body or a bad block hands over to
+//!    another provider at that block. When nobody delivers, the stream ends in an error and the response is
+//!    reset, never ended short.
+//!
+//! No byte leaves before its block was verified. A missing or damaged copy is evidence for repair; a short
+//! read, an abort or a range never is.
+
+pub mod attempt;
+pub mod body;
+pub mod resolve;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +24,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::asset::{AssetName, Record, Version};
+use crate::asset::{AssetName, BLOCK_BYTES, PutFields, Record, Version, blocks};
+use crate::cache::BlockCache;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::health::monitor::Monitor;
+use crate::provider::{Fleet, Slot};
+use crate::telemetry::Telemetry;
+
+/// When a client should ask again after a read that nobody could answer.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Which version of a name is asked for, and how sure the answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +63,12 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), retry_after: RETRY_AFTER }
+    }
+}
+
 /// The verified bytes of a range of an asset.
 pub struct AssetBody {
     /// Whether every byte comes from the local cache.
@@ -45,20 +77,89 @@ pub struct AssetBody {
     pub stream: BoxStream<'static, Result<Bytes, ReadError>>,
 }
 
-/// Answers reads.
+/// What a reader is made of.
 #[derive(Debug, Clone)]
-pub struct Reader {}
+pub struct Parts {
+    /// All providers.
+    pub fleet: Fleet,
+    /// What is known of names.
+    pub catalog: Catalog,
+    /// Who is well, and who proves to be itself.
+    pub monitor: Monitor,
+    /// Verified blocks.
+    pub cache: BlockCache,
+    /// Time.
+    pub clock: Clock,
+    /// Metrics and events.
+    pub telemetry: Telemetry,
+}
+
+/// Answers reads; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader(Arc<Parts>);
 
 impl Reader {
-    /// Finds the record of the version to serve. The record is always that of a put.
+    /// Builds a reader.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Finds the record of the version to serve; it is always that of a put.
+    ///
+    /// # Errors
+    ///
+    /// There is no such asset, or nobody who could tell answers.
     pub async fn resolve(&self, name: &AssetName, wanted: Wanted) -> Result<Arc<Record>, ReadError> {
-        let _ = (name, wanted);
-        unimplemented!()
+        resolve::resolve(&self.0, name, wanted).await
     }
 
     /// Opens `range` of the asset, `0..0` for an empty one; returns once its first block is verified.
+    ///
+    /// # Errors
+    ///
+    /// The version was never committed, or nobody delivers its first block.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future or the stream closes all connections to providers that it had open.
     pub async fn open(&self, record: Arc<Record>, range: Range<u64>) -> Result<AssetBody, ReadError> {
-        let _ = (record, range);
-        unimplemented!()
+        body::open(self.0.clone(), record, range).await
     }
+}
+
+/// The bytes of one version as the flow sees them.
+#[derive(Debug, Clone)]
+struct Blob {
+    record: Arc<Record>,
+    put: PutFields,
+    /// Who is known to hold the version, by what the index says.
+    holders: Vec<Slot>,
+}
+
+impl Parts {
+    /// Returns whom to ask for the version, the best first: known holders, then the others.
+    fn candidates(&self, holders: &[Slot]) -> Vec<Slot> {
+        let mut order = self.monitor.board().order();
+        order.sort_by_key(|slot| !holders.contains(slot));
+        order
+    }
+
+    /// Tells whether a majority that lacks something proves to be itself after `since`.
+    async fn is_proved_lacking(&self, lacking: &[Slot], since: tokio::time::Instant) -> bool {
+        if lacking.len() < self.fleet.majority() {
+            return false;
+        }
+        let proofs = lacking.iter().map(|slot| self.monitor.confirm(*slot, since));
+        let proved = futures::future::join_all(proofs).await.into_iter().filter(|proved| *proved);
+        proved.count() >= self.fleet.majority()
+    }
+}
+
+/// Returns the blocks that hold the bytes `range`.
+fn blocks_of(range: &Range<u64>, size: u64) -> Range<u64> {
+    if range.is_empty() {
+        return 0..0;
+    }
+    let block = BLOCK_BYTES as u64;
+    range.start / block..range.end.div_ceil(block).min(blocks::count(size))
 }

@@ -1,14 +1,23 @@
-//! Verified bytes of one version from one provider. (seam)
+//! Verified bytes of one version from one provider.
+//!
+//! What a provider did not deliver in full is its failure ([`SourceError::Provider`]) and never evidence
+//! against the copy: a reset, a stall or a body that ends early says nothing about what is stored. Only a
+//! block that arrived whole and does not hash to its entry, or an object that the provider itself says to
+//! have another size than the record, is [`SourceError::Damaged`]. Nothing here retries, hedges or
+//! changes provider: that is up to the flows.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use bytes::{Buf, Bytes, BytesMut};
+use futures::TryStreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::asset::{BlockList, Record, RecordKey};
+use super::pace::Pace;
+use crate::asset::record::RECORD_BYTES_MAX;
+use crate::asset::{BLOCK_BYTES, BlockHasher, BlockList, Part, Record, RecordKey, blocks, parts};
 use crate::asset::{Key, RecordError};
-use crate::provider::{Provider, ProviderError};
+use crate::provider::{self, Download, ErrorKind, Operation, Provider, ProviderError};
 
 /// Bytes of one version could not be had from one provider.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,7 +31,7 @@ pub enum SourceError {
         /// The damaged object.
         key: Key,
         /// Where it lies.
-        provider: crate::provider::ProviderId,
+        provider: provider::ProviderId,
         /// What does not fit.
         reason: String,
     },
@@ -40,28 +49,201 @@ pub enum RecordSourceError {
 }
 
 /// Reads and checks the record under `at`; returns it with its sealed bytes.
+///
+/// # Errors
+///
+/// The provider failed, or what lies there may not be used.
 pub async fn record(
     provider: &dyn Provider,
     at: &Key,
     key: &RecordKey,
 ) -> Result<(Arc<Record>, Bytes), RecordSourceError> {
-    let _ = (provider, at, key);
-    unimplemented!()
+    let sealed = provider::get_small(provider, at, RECORD_BYTES_MAX).await?;
+    let record = Record::open(&sealed, key, at)?;
+    Ok((Arc::new(record), sealed))
 }
 
 /// Reads and proves the block list of a version; asks nobody where none is needed. `record` is that of a put.
+///
+/// # Errors
+///
+/// The provider failed, or the list there is damaged.
 pub async fn block_list(provider: &dyn Provider, record: &Record) -> Result<BlockList, SourceError> {
-    let _ = (provider, record);
-    unimplemented!()
+    let Some(put) = &record.put else {
+        // A tombstone holds no bytes, and neither does the list of an empty asset.
+        return Ok(BlockHasher::new().finish());
+    };
+    if let Some(list) = put.single_block() {
+        return Ok(list);
+    }
+    let key = Key::blocks(record.version.upload);
+    let bytes = blocks::list_bytes(put.size);
+    let download = provider.get(&key, None).await?;
+    check_size(provider, &key, download.object_bytes, bytes)?;
+    let mut body = Body::new(download);
+    let length = usize::try_from(bytes).map_err(|_| too_large(provider))?;
+    let Some(values) = body.take(length).await? else {
+        return Err(ended_early(provider, &key).into());
+    };
+    BlockList::prove(values, put.blake3, put.size).map_err(|error| damaged(provider, &key, error.to_string()))
 }
 
 /// Streams the blocks `blocks` of a version from one provider, each verified before it is yielded.
+///
+/// Parts are opened one after the other, each only as far as it is asked for. The stream ends after the
+/// first error.
 pub fn blocks(
     provider: Arc<dyn Provider>,
     record: Arc<Record>,
     list: Arc<BlockList>,
     blocks: Range<u64>,
 ) -> BoxStream<'static, Result<Bytes, SourceError>> {
-    let _ = (provider, record, list, blocks);
-    unimplemented!()
+    let end = blocks.end.min(blocks::count(list.size()));
+    let reader = Reader { provider, record, list, next: blocks.start, end, open: None };
+    stream::try_unfold(reader, |mut reader| async move {
+        let block = reader.next_block().await?;
+        Ok(block.map(|block| (block, reader)))
+    })
+    .boxed()
 }
+
+/// Returns the numbers of the blocks that lie in `part`; blocks never straddle parts.
+pub fn blocks_of(part: Part) -> Range<u64> {
+    let block = BLOCK_BYTES as u64;
+    part.start / block..part.span().end.div_ceil(block)
+}
+
+/// Reads `left` from one provider, at a certain pace, until all of it or a failure came; what is left of it
+/// is then still to be read, there or elsewhere.
+pub(super) async fn drain(
+    provider: &Arc<dyn Provider>,
+    record: &Arc<Record>,
+    list: &Arc<BlockList>,
+    left: &mut Range<u64>,
+    pace: &Pace,
+    mut sink: impl FnMut(Bytes),
+) -> Result<(), SourceError> {
+    let mut stream = blocks(provider.clone(), record.clone(), list.clone(), left.clone());
+    while let Some(block) = stream.try_next().await? {
+        left.start += 1;
+        pace.take(block.len() as u64).await;
+        sink(block);
+    }
+    Ok(())
+}
+
+/// Reads blocks in order, one open part at a time.
+struct Reader {
+    provider: Arc<dyn Provider>,
+    record: Arc<Record>,
+    list: Arc<BlockList>,
+    next: u64,
+    end: u64,
+    open: Option<OpenPart>,
+}
+
+struct OpenPart {
+    part: Part,
+    key: Key,
+    body: Body,
+}
+
+impl Reader {
+    async fn next_block(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let offset = self.next * BLOCK_BYTES as u64;
+        let part = parts::at(offset, self.list.size()).filter(|_| self.next < self.end);
+        let Some(part) = part else {
+            return Ok(None);
+        };
+        let open = match self.open.take() {
+            Some(open) if open.part == part => open,
+            Some(_) | None => self.open_part(part, offset - part.start).await?,
+        };
+        let open = self.open.insert(open);
+        // Blocks never straddle parts: a part is a whole number of blocks long.
+        let length = blocks::bytes_of(self.next, self.list.size());
+        let Some(block) = open.body.take(length).await? else {
+            return Err(ended_early(self.provider.as_ref(), &open.key).into());
+        };
+        self.list
+            .verify(self.next, &block)
+            .map_err(|error| damaged(self.provider.as_ref(), &open.key, error.to_string()))?;
+        self.next += 1;
+        Ok(Some(block))
+    }
+
+    async fn open_part(&mut self, part: Part, start: u64) -> Result<OpenPart, SourceError> {
+        let key = Key::part(self.record.version.upload, part.number);
+        let end = (self.end * BLOCK_BYTES as u64).min(part.span().end) - part.start;
+        // A whole part is asked for without a range, so that an object of another size shows itself.
+        let range = (start > 0 || end < part.bytes).then_some(start..end);
+        let download = self.provider.get(&key, range).await?;
+        check_size(self.provider.as_ref(), &key, download.object_bytes, part.bytes)?;
+        Ok(OpenPart { part, key, body: Body::new(download) })
+    }
+}
+
+/// A body that is taken in pieces of chosen length.
+pub(super) struct Body {
+    chunks: BoxStream<'static, provider::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Body {
+    /// Starts at the beginning of a download.
+    pub(super) fn new(download: Download) -> Self {
+        Self { chunks: download.body, rest: Bytes::new() }
+    }
+
+    /// Takes the next `length` bytes: a slice of one chunk where they lie within it, else one copy.
+    /// `None` when the body ends before.
+    pub(super) async fn take(&mut self, length: usize) -> provider::Result<Option<Bytes>> {
+        while self.rest.is_empty() && length > 0 {
+            let Some(chunk) = self.chunks.try_next().await? else {
+                return Ok(None);
+            };
+            self.rest = chunk;
+        }
+        if self.rest.len() >= length {
+            return Ok(Some(self.rest.split_to(length)));
+        }
+        let mut piece = BytesMut::with_capacity(length);
+        loop {
+            let wanted = (length - piece.len()).min(self.rest.len());
+            piece.extend_from_slice(&self.rest[..wanted]);
+            self.rest.advance(wanted);
+            if piece.len() == length {
+                return Ok(Some(piece.freeze()));
+            }
+            let Some(chunk) = self.chunks.try_next().await? else {
+                return Ok(None);
+            };
+            self.rest = chunk;
+        }
+    }
+}
+
+fn check_size(provider: &dyn Provider, key: &Key, found: u64, expected: u64) -> Result<(), SourceError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(damaged(provider, key, format!("{found} bytes instead of {expected}")))
+}
+
+fn damaged(provider: &dyn Provider, key: &Key, reason: String) -> SourceError {
+    SourceError::Damaged { key: key.clone(), provider: provider.id().clone(), reason }
+}
+
+fn ended_early(provider: &dyn Provider, key: &Key) -> ProviderError {
+    ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol)
+        .with_detail(format!("the body of {key} ended early"))
+}
+
+fn too_large(provider: &dyn Provider) -> ProviderError {
+    ProviderError::new(provider.id(), Operation::Get, ErrorKind::Refused)
+        .with_detail("the block list does not fit into memory")
+}
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

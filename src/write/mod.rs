@@ -1,13 +1,40 @@
-//! The write flow. (seam)
+//! The write flow: receive → list and stamp → record → feed → answer at the quorum.
+//!
+//! 1. The body is received and hashed once, and cut into parts; each full part goes to all providers at
+//!    once ([`ingest`]). Memory is bounded: a part is filled, and a few more are on their way ([`quorum`]).
+//! 2. Meanwhile `names/…` is listed on a majority of trusted providers ([`survey`]). Without one the write
+//!    ends: `not-committed`.
+//! 3. Declared digests are compared before the last part is sent. A mismatch, a broken or a too large body
+//!    ends the write: `not-committed`, and what was stored is removed again.
+//! 4. Once a majority holds parts and blocks, the version is stamped and its record goes out. Only from now
+//!    on a failure is `unknown`.
+//! 5. Per provider the order is parts → blocks → record → feed entry ([`pipeline`]). When a majority holds
+//!    everything the index learns of it and the client is answered. The others go on; what they do not
+//!    finish is left to repair.
+//!
+//! A delete is a write without bytes: its record is a tombstone. The flow runs in a task of its own, so a
+//! client that leaves after its body arrived changes nothing.
+
+pub mod commit;
+pub mod ingest;
+pub mod pipeline;
+pub mod quorum;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use tokio::sync::oneshot;
 
-use crate::asset::{AssetName, Blake3, Record, Sha256};
-use crate::provider::ProviderId;
+use crate::asset::{AssetName, Blake3, Record, RecordKey, Sha256};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::health::monitor::Monitor;
+use crate::provider::{Fleet, ProviderId};
+use crate::task::Tasks;
 
 /// What a client asks to be stored; everything is checked but the bytes.
 #[derive(Debug, Clone)]
@@ -138,20 +165,67 @@ pub enum BodyError {
     TooLarge,
 }
 
-/// Takes writes.
+/// What a writer is made of.
 #[derive(Debug, Clone)]
-pub struct Writer {}
+pub struct Parts {
+    /// All providers.
+    pub fleet: Fleet,
+    /// What is known of names.
+    pub catalog: Catalog,
+    /// Who is well, and who proves to be itself.
+    pub monitor: Monitor,
+    /// The key under which records are sealed.
+    pub key: RecordKey,
+    /// Time and dice.
+    pub clock: Clock,
+    /// Where flows run.
+    pub tasks: Tasks,
+    /// How long a write may take from its last body byte.
+    pub patience: Duration,
+}
+
+/// Takes writes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Writer(Arc<Parts>);
 
 impl Writer {
-    /// Stores a new version; it goes on when the caller is dropped once the body has arrived.
-    pub async fn put(&self, request: PutRequest, body: BodyStream) -> Result<Receipt, WriteError> {
-        let _ = (request, body);
-        unimplemented!()
+    /// Builds a writer.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
-    /// Writes a tombstone; fine for a name that is not there.
-    pub async fn delete(&self, name: AssetName) -> Result<Receipt, WriteError> {
-        let _ = name;
-        unimplemented!()
+    /// Stores a new version.
+    ///
+    /// # Errors
+    ///
+    /// The write failed; the error says whether it may still turn up.
+    ///
+    /// # Cancellation
+    ///
+    /// Once the body has arrived the write goes on though the caller is dropped; before, it ends.
+    pub async fn put(&self, request: PutRequest, body: BodyStream) -> Result<Receipt, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.0.tasks.spawn("put", commit::put(self.0.clone(), request, body, reply)));
+        answer.await.unwrap_or_else(|_| Err(lost()))
     }
+
+    /// Writes a tombstone. `None` when the name is known by a majority to be absent already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::put`].
+    ///
+    /// # Cancellation
+    ///
+    /// The delete goes on though the caller is dropped.
+    pub async fn delete(&self, name: AssetName) -> Result<Option<Receipt>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        drop(self.0.tasks.spawn("delete", commit::delete(self.0.clone(), name, reply)));
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+/// The flow ended without an answer: it panicked, or the gateway stops.
+fn lost() -> WriteError {
+    WriteError::Unavailable { outcome: Outcome::Unknown, reason: "the write was interrupted".to_owned() }
 }

@@ -1,0 +1,115 @@
+use super::*;
+
+fn name(text: &str) -> NameHash {
+    text.parse::<crate::asset::AssetName>().unwrap().hash()
+}
+
+fn version(order: u64) -> Version {
+    Version { order: Order::new(order), upload: UploadId::from_bytes(u128::from(order).to_be_bytes()) }
+}
+
+fn seen(text: &str, order: u64, holders: &[usize]) -> Sighting {
+    Sighting {
+        name: name(text),
+        version: version(order),
+        kind: Kind::Put,
+        holders: holders.iter().copied().map(Slot).collect(),
+        record: Some((text.to_owned(), vec![1, 2, 3])),
+    }
+}
+
+fn providers() -> Vec<String> {
+    ["a", "b", "c"].map(str::to_owned).to_vec()
+}
+
+fn open(dir: &tempfile::TempDir) -> (Index, bool) {
+    Index::open(&dir.path().join("index.sqlite"), &providers()).unwrap()
+}
+
+#[test]
+fn versions_come_newest_first_with_their_missing_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(&dir);
+    index.apply(&[seen("x", 5, &[0]), seen("x", u64::MAX, &[1, 2]), seen("y", 7, &[0, 1, 2])]).unwrap();
+    index.apply(&[seen("x", 5, &[2])]).unwrap();
+    let versions = index.versions(name("x")).unwrap();
+    let summary: Vec<_> = versions.iter().map(|v| (v.version.order.get(), v.missing)).collect();
+    assert_eq!(summary, [(u64::MAX, 0b001), (5, 0b010)]);
+    assert_eq!(index.missing_at(Slot(0)).unwrap(), 1);
+    assert_eq!(index.incomplete(0b010, 10, 0).unwrap().len(), 1);
+    assert_eq!(index.incomplete(0b100, 10, 0).unwrap().len(), 0);
+    assert_eq!(index.counts().unwrap(), (2, 3));
+}
+
+#[test]
+fn a_forgotten_holder_lacks_everything_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(&dir);
+    index.apply(&[seen("x", 5, &[0, 1, 2]), seen("y", 6, &[0, 1, 2])]).unwrap();
+    index.forget_holder(Slot(1), Some((name("x"), version(5)))).unwrap();
+    assert_eq!(index.missing_at(Slot(1)).unwrap(), 1);
+    index.forget_holder(Slot(1), None).unwrap();
+    assert_eq!(index.missing_at(Slot(1)).unwrap(), 2);
+    assert_eq!(index.missing_at(Slot(0)).unwrap(), 0);
+}
+
+#[test]
+fn names_are_listed_by_prefix_and_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(&dir);
+    for (order, text) in ["a", "icons/a", "icons/b", "icons/é", "icont"].iter().enumerate() {
+        index.apply(&[seen(text, order as u64, &[0])]).unwrap();
+    }
+    let texts = |prefix: &str, after: Option<&str>, limit| {
+        index.names(prefix, after, limit).unwrap().into_iter().map(|(text, _)| text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts("icons/", None, 10), ["icons/a", "icons/b", "icons/é"]);
+    assert_eq!(texts("icons/", Some("icons/a"), 1), ["icons/b"]);
+    assert_eq!(texts("", Some("icons/é"), 10), ["icont"]);
+}
+
+#[test]
+fn the_index_survives_reopening_and_remembers_its_cursors() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, made) = open(&dir);
+    assert!(made);
+    index.apply_feed(Slot(2), 29_000_000, &[seen("x", 5, &[2])]).unwrap();
+    drop(index);
+    let (index, made) = open(&dir);
+    assert!(!made);
+    assert_eq!(index.cursor(Slot(2)).unwrap(), Some(29_000_000));
+    assert_eq!(index.cursor(Slot(0)).unwrap(), None);
+    assert_eq!(index.versions(name("x")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_or_foreign_file_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    std::fs::write(&path, vec![7; 100_000]).unwrap();
+    let (index, made) = open(&dir);
+    assert!(made);
+    index.apply(&[seen("x", 5, &[0])]).unwrap();
+    drop(index);
+    let others = ["a", "c", "b"].map(str::to_owned).to_vec();
+    let (index, made) = Index::open(&path, &others).unwrap();
+    assert!(made);
+    assert!(index.is_empty().unwrap());
+}
+
+#[test]
+fn a_torn_file_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite");
+    let (index, _) = open(&dir);
+    let many: Vec<_> = (0..2_000).map(|order| seen(&format!("n{order}"), order, &[0])).collect();
+    index.apply(&many).unwrap();
+    drop(index);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let (index, made) = open(&dir);
+    assert!(made);
+    assert!(index.is_empty().unwrap());
+}

@@ -1,0 +1,143 @@
+//! Finds the version of a name to serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::{Parts, ReadError, Wanted};
+use crate::asset::{AssetName, Kind, NameHash, Record, Version};
+use crate::catalog::{KnownVersion, Sighting, known, listing};
+use crate::provider::{Slot, Trust};
+
+/// For how long a majority is waited for when an answer is known already.
+const SOFT_PATIENCE: Duration = Duration::from_millis(800);
+/// For how long a majority is waited for when none is.
+const HARD_PATIENCE: Duration = Duration::from_secs(8);
+
+/// What is known of a name, and on whose word.
+struct Evidence {
+    known: Arc<Vec<KnownVersion>>,
+    /// Whether an absence may be told: by the fresh index, or by a majority that answered and proved itself.
+    conclusive: bool,
+    /// What the index knew before anybody was asked; a tombstone among it may be told in any case.
+    before: Arc<Vec<KnownVersion>>,
+}
+
+impl Evidence {
+    /// Tells whether a tombstone may be told. One that only a minority lists is no proof that there is
+    /// nothing newer.
+    fn may_tell_deleted(&self, version: Version) -> bool {
+        self.conclusive || self.before.iter().any(|known| known.version == version)
+    }
+}
+
+/// Finds the record to serve.
+pub(super) async fn resolve(
+    parts: &Parts,
+    name: &AssetName,
+    wanted: Wanted,
+) -> Result<Arc<Record>, ReadError> {
+    let hash = name.hash();
+    let known = parts.catalog.known(hash).await;
+    // Asked after the look-up: an index that could not be read is not fresh any longer.
+    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate {
+        Evidence { before: known.clone(), known, conclusive: true }
+    } else {
+        ask(parts, hash, known, wanted).await
+    };
+    for known in evidence.known.iter() {
+        if wanted.version.is_some_and(|version| version != known.version)
+            || parts.catalog.is_uncommitted(known.version)
+        {
+            continue;
+        }
+        let began = parts.clock.now();
+        let order = parts.candidates(&known.holders);
+        // The record of a tombstone is read too: a forged one must not hide an asset.
+        match parts.catalog.record(hash, known, &order).await {
+            Ok(record) if record.kind() == Kind::Put => return Ok(record),
+            Ok(_) if evidence.may_tell_deleted(known.version) => return Err(ReadError::NotFound),
+            Ok(_) => return Err(ReadError::unavailable("only a minority knows of the tombstone")),
+            Err(missed) if parts.is_proved_lacking(&missed.lacking, began).await => {
+                parts.catalog.mark_uncommitted(known.version);
+            }
+            Err(missed) => return Err(ReadError::unavailable(missed.reasons.join("; "))),
+        }
+    }
+    if evidence.conclusive {
+        return Err(ReadError::NotFound);
+    }
+    Err(ReadError::unavailable("no trusted majority knows whether the name exists"))
+}
+
+/// Asks all providers for the versions of a name, and joins what they say with what the index knows.
+async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, wanted: Wanted) -> Evidence {
+    let began = parts.clock.now();
+    let answers = gather(parts, name, &before, wanted).await;
+    let board = parts.monitor.board();
+    let answered = answers.iter().map(|(slot, _)| *slot);
+    let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
+    let seen = sightings(name, &answers);
+    let known = Arc::new(known::join(&before, &seen));
+    parts.catalog.apply(seen).await;
+    // Only where there is nothing to serve does the majority have to prove itself once more.
+    let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
+    let conclusive = if something {
+        trusted.len() >= parts.fleet.majority()
+    } else {
+        parts.is_proved_lacking(&trusted, began).await
+    };
+    Evidence { known, conclusive, before }
+}
+
+type Answer = (Slot, Vec<(Version, Kind)>);
+
+/// Waits for a majority of trusted providers; only for a moment when there is something to serve already.
+async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: Wanted) -> Vec<Answer> {
+    let mut asking: FuturesUnordered<_> = parts
+        .monitor
+        .board()
+        .order()
+        .into_iter()
+        .map(|slot| {
+            let provider = parts.fleet.get(slot).clone();
+            async move { (slot, listing::versions_at(provider.as_ref(), name).await) }
+        })
+        .collect();
+    let mut answers: Vec<Answer> = Vec::new();
+    let soft = tokio::time::sleep(SOFT_PATIENCE);
+    let hard = tokio::time::sleep(HARD_PATIENCE);
+    tokio::pin!(soft, hard);
+    let mut patient = true;
+    loop {
+        let something = !before.is_empty() || answers.iter().any(|(_, versions)| !versions.is_empty());
+        let trusted = answers.iter().filter(|(slot, _)| parts.monitor.board().is_trusted(*slot));
+        let majority = trusted.count() >= parts.fleet.majority();
+        if majority || (!patient && something && !wanted.revalidate) {
+            return answers;
+        }
+        tokio::select! {
+            answer = asking.next() => match answer {
+                Some((slot, Ok(versions))) => answers.push((slot, versions)),
+                Some((_, Err(_))) => {}
+                None => return answers,
+            },
+            () = &mut soft, if patient => patient = false,
+            () = &mut hard => return answers,
+        }
+    }
+}
+
+fn sightings(name: NameHash, answers: &[Answer]) -> Vec<Sighting> {
+    let seen = answers.iter().flat_map(|(slot, versions)| {
+        versions.iter().map(|(version, kind)| Sighting {
+            name,
+            version: *version,
+            kind: *kind,
+            holders: vec![*slot],
+            record: None,
+        })
+    });
+    seen.collect()
+}

@@ -1,0 +1,111 @@
+//! Establishes canaries: a provider without one is made complete first, and trusted again only then.
+//!
+//! * Some providers are trusted: one without a canary is new, wiped or swapped. Once so many others are
+//!   trusted that every majority it was part of has a witness among them, their names and its own are listed
+//!   anew, what it lacks is copied, and its canary is written.
+//! * No provider has a canary: all of them must answer. Nothing lies anywhere: this is the first start, and
+//!   all canaries are written. Records exist: all providers are compared and mended first.
+//! * No provider has a canary and nothing lies anywhere, though the local index knows of versions: all
+//!   buckets were swapped or wiped. Nothing is written, and an alarm says so.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::Repairer;
+use crate::health::canary::{self, CanaryState};
+use crate::provider::{ProviderError, Slot, Trust};
+use crate::telemetry::EventKind;
+
+/// After a refill that failed, the next one waits for this long: it lists all names anew.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(15);
+
+/// What is going on with providers that lack their canary.
+#[derive(Debug, Default)]
+pub(super) struct Refill {
+    /// The providers whose old copies were written off since they lost their canary.
+    written_off: Vec<Slot>,
+    /// When the next attempt may be made.
+    not_before: Option<Instant>,
+}
+
+impl Repairer {
+    /// Makes providers without a canary complete and writes their canaries.
+    pub async fn establish(&self) {
+        let parts = self.parts();
+        let board = parts.monitor.board();
+        let missing: Vec<_> =
+            parts.fleet.slots().filter(|slot| board.canary(*slot) == Some(CanaryState::Missing)).collect();
+        self.0.refill.lock().written_off.retain(|slot| missing.contains(slot));
+        let now = parts.clock.now();
+        if missing.is_empty() || self.0.refill.lock().not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        let trusted: Vec<_> = parts.fleet.slots().filter(|slot| board.is_trusted(*slot)).collect();
+        let first_start = missing.len() == parts.fleet.len();
+        if trusted.len() < parts.fleet.witnesses() && !first_start {
+            warn!(missing = missing.len(), "providers without a canary wait until enough others are trusted");
+            self.wait();
+            return;
+        }
+        match self.refill(&missing, &trusted).await {
+            Ok(true) => info!(providers = missing.len(), "canaries are written"),
+            Ok(false) => self.wait(),
+            Err(failure) => {
+                warn!(%failure, "a provider cannot be made complete now");
+                self.wait();
+            }
+        }
+    }
+
+    /// Tells whether the canaries were written.
+    async fn refill(&self, missing: &[Slot], trusted: &[Slot]) -> Result<bool, ProviderError> {
+        let parts = self.parts();
+        let knew = !parts.catalog.is_empty().await;
+        self.write_off(missing).await;
+        let mut versions = 0;
+        for slot in missing.iter().chain(trusted) {
+            versions += parts.catalog.relist(*slot).await?;
+        }
+        if versions == 0 && knew && trusted.is_empty() {
+            let detail = "all providers are empty and without a canary, though the local index knows of \
+                          versions: their buckets were swapped or wiped. Nothing is written. To start anew \
+                          with empty providers, stop the gateway and delete the state folder";
+            error!("{detail}");
+            self.event(missing[0], EventKind::Canary, detail.to_owned());
+            return Ok(false);
+        }
+        if versions > 0 {
+            let detail = format!("the canary is missing: {versions} versions are compared and refilled");
+            missing.iter().for_each(|slot| self.event(*slot, EventKind::Canary, detail.clone()));
+            if !self.complete(missing, true).await {
+                return Ok(false);
+            }
+        }
+        for slot in missing {
+            // Somebody else may have claimed the bucket, or another gateway done this work meanwhile.
+            if parts.monitor.look(*slot).await? == CanaryState::Missing {
+                canary::write(parts.fleet.get(*slot).as_ref(), &parts.key, parts.clock.utc()).await?;
+                self.event(*slot, EventKind::Canary, "the canary is written".to_owned());
+                parts.monitor.look(*slot).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the index says of a provider's copies counts no longer once its canary is gone.
+    async fn write_off(&self, missing: &[Slot]) {
+        for slot in missing {
+            let known = self.0.refill.lock().written_off.contains(slot);
+            if !known {
+                self.parts().catalog.forget_all(*slot).await;
+                self.0.refill.lock().written_off.push(*slot);
+            }
+        }
+    }
+
+    fn wait(&self) {
+        self.0.refill.lock().not_before = Some(self.parts().clock.now() + TRY_AGAIN_AFTER);
+    }
+}

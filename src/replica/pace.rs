@@ -1,0 +1,75 @@
+//! Pacing: how many bytes a second background work may read.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+/// Limits the bytes read in a second; all clones share the limit.
+#[derive(Debug, Clone, Default)]
+pub struct Pace(Option<Arc<Limit>>);
+
+#[derive(Debug)]
+struct Limit {
+    limiter: DefaultDirectRateLimiter,
+    /// The most that is taken at once: the bytes of one second.
+    burst: NonZeroU32,
+}
+
+impl Pace {
+    /// Limits nothing.
+    pub fn unlimited() -> Self {
+        Self(None)
+    }
+
+    /// Allows `rate` bytes a second; 0 limits nothing, and so does more than 4 GiB.
+    pub fn bytes_per_second(rate: u64) -> Self {
+        let burst = u32::try_from(rate).ok().and_then(NonZeroU32::new);
+        Self(
+            burst.map(|burst| {
+                Arc::new(Limit { limiter: RateLimiter::direct(Quota::per_second(burst)), burst })
+            }),
+        )
+    }
+
+    /// Waits until `bytes` more may be read.
+    pub async fn take(&self, bytes: u64) {
+        let Some(limit) = &self.0 else {
+            return;
+        };
+        let burst = u64::from(limit.burst.get());
+        let mut left = bytes;
+        while left > 0 {
+            let piece = u32::try_from(left.min(burst)).ok().and_then(NonZeroU32::new).unwrap_or(limit.burst);
+            // A piece is never larger than the burst, so it always fits.
+            let _ = limit.limiter.until_n_ready(piece).await;
+            left -= u64::from(piece.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_second_worth_of_bytes_is_free_and_the_next_byte_waits() {
+        let pace = Pace::bytes_per_second(1_000);
+        assert!(pace.take(1_000).now_or_never().is_some());
+        assert!(pace.clone().take(500).now_or_never().is_none());
+    }
+
+    #[test]
+    fn more_than_a_burst_is_taken_in_pieces() {
+        assert!(Pace::bytes_per_second(10).take(11).now_or_never().is_none());
+    }
+
+    #[test]
+    fn no_limit_never_waits() {
+        for pace in [Pace::unlimited(), Pace::bytes_per_second(0), Pace::bytes_per_second(u64::MAX)] {
+            assert!(pace.take(u64::MAX).now_or_never().is_some());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The pipeline of one write at one provider: parts → blocks → record → feed entry, in this order.
+//!
+//! Each step is retried while its failure may pass. The record waits for the word of the quorum. When its
+//! items end before the block list came, the write was given up, and so is the pipeline.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::asset::{BlockList, Record, UploadId};
+use crate::clock::Clock;
+use crate::provider::{Payload, Provider, ProviderError, Slot};
+use crate::replica::store;
+
+/// Before the first retry of a step.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Before each later retry, at most.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How often a step is retried at most; the time is the tighter bound.
+const RETRIES_MAX: usize = 50;
+
+/// What a pipeline is given to store.
+#[derive(Debug, Clone)]
+pub(super) enum Item {
+    /// The next part.
+    Part { number: u32, payload: Payload, content_type: Arc<str> },
+    /// The end of the bytes.
+    End(Arc<BlockList>),
+}
+
+/// The record of a write, once a majority holds its bytes.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub record: Arc<Record>,
+    pub sealed: Bytes,
+}
+
+/// How far a pipeline came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It stores bytes.
+    Writing,
+    /// It stored parts and blocks.
+    BytesStored,
+    /// It stored everything.
+    Complete,
+    /// It gave up.
+    Failed(String),
+}
+
+/// What a pipeline needs.
+pub(super) struct Pipeline {
+    pub slot: Slot,
+    pub provider: Arc<dyn Provider>,
+    pub upload: UploadId,
+    pub clock: Clock,
+    /// For how long a step is retried.
+    pub retry_for: Duration,
+    pub items: mpsc::Receiver<Item>,
+    pub commit: watch::Receiver<Option<Arc<Commit>>>,
+    pub progress: mpsc::Sender<(Slot, Progress)>,
+}
+
+impl Pipeline {
+    /// Runs until everything is stored or the pipeline gives up.
+    pub(super) async fn run(mut self) {
+        let end = match self.store().await {
+            Ok(()) => Progress::Complete,
+            Err(reason) => Progress::Failed(reason),
+        };
+        // Nobody listens any more only when the write was given up.
+        let _ = self.progress.send((self.slot, end)).await;
+    }
+
+    async fn store(&mut self) -> Result<(), String> {
+        self.store_bytes().await?;
+        let _ = self.progress.send((self.slot, Progress::BytesStored)).await;
+        let commit = match self.commit.wait_for(Option::is_some).await {
+            Ok(commit) => commit.clone(),
+            Err(_) => None,
+        };
+        let Some(commit) = commit else {
+            return Err("the write was given up".to_owned());
+        };
+        let record = &commit.record;
+        let (at, name) = (record.key(), record.name.hash());
+        self.retry(|| store::record(self.provider.as_ref(), &at, &commit.sealed)).await?;
+        self.retry(|| store::feed(self.provider.as_ref(), &self.clock, name, record.version, record.kind()))
+            .await
+    }
+
+    async fn store_bytes(&mut self) -> Result<(), String> {
+        while let Some(item) = self.items.recv().await {
+            match item {
+                Item::Part { number, payload, content_type } => {
+                    let provider = self.provider.as_ref();
+                    self.retry(|| store::part(provider, self.upload, number, &payload, &content_type))
+                        .await?;
+                }
+                Item::End(list) => {
+                    let provider = self.provider.as_ref();
+                    return self.retry(|| store::blocks(provider, self.upload, &list)).await;
+                }
+            }
+        }
+        Err("the write was given up".to_owned())
+    }
+
+    async fn retry<F, Fut>(&self, step: F) -> Result<(), String>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<(), ProviderError>>,
+    {
+        let waits = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(RETRY_FIRST)
+            .with_max_delay(RETRY_MAX)
+            .with_max_times(RETRIES_MAX)
+            .with_total_delay(Some(self.retry_for));
+        step.retry(waits)
+            .when(|failure| failure.kind.is_retryable())
+            .adjust(|failure, wait| {
+                wait.map(|wait| failure.retry_after.map_or(wait, |asked| asked.min(RETRY_MAX)))
+            })
+            .await
+            .map_err(|failure| failure.to_string())
+    }
+}

@@ -1,0 +1,199 @@
+//! The quorum of one write: all pipelines together, and whether enough of them hold the version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::pipeline::{Commit, Item, Pipeline, Progress};
+use super::{CopyState, Parts};
+use crate::asset::UploadId;
+use crate::provider::{ProviderId, Slot};
+
+/// How many parts wait at one provider, beside the one on its way, the one being handed over and the one
+/// being filled: together four parts of 8 MiB, shared by all providers, are the memory of one write.
+const PARTS_WAITING: usize = 1;
+/// A provider that cannot take a part this long after a majority took it is hopelessly behind.
+const LAG_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long one step at one provider is retried.
+const RETRY_FOR: Duration = Duration::from_secs(3);
+/// The same when the client waits for all copies.
+const RETRY_FOR_ALL: Duration = Duration::from_secs(25);
+
+/// No majority can hold the version any more, or not in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QuorumLost(pub String);
+
+/// All pipelines of one write.
+pub(super) struct Quorum {
+    majority: usize,
+    lanes: Vec<Lane>,
+    events: mpsc::Receiver<(Slot, Progress)>,
+    commit: watch::Sender<Option<Arc<Commit>>>,
+    /// How many parts were handed out.
+    pub parts: u32,
+}
+
+struct Lane {
+    slot: Slot,
+    id: ProviderId,
+    items: Option<mpsc::Sender<Item>>,
+    progress: Progress,
+}
+
+impl Quorum {
+    /// Starts a pipeline at every provider that may be written to.
+    pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
+        let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
+        let (commit, _) = watch::channel(None);
+        let lanes = parts
+            .fleet
+            .iter()
+            .map(|(slot, provider)| {
+                let id = provider.id().clone();
+                if !parts.monitor.board().is_writable(slot) {
+                    let progress = Progress::Failed(format!("{id} has a foreign canary"));
+                    return Lane { slot, id, items: None, progress };
+                }
+                let (sender, items) = mpsc::channel(PARTS_WAITING);
+                let pipeline = Pipeline {
+                    slot,
+                    provider: provider.clone(),
+                    upload,
+                    clock: parts.clock.clone(),
+                    retry_for: if wait_all { RETRY_FOR_ALL } else { RETRY_FOR },
+                    items,
+                    commit: commit.subscribe(),
+                    progress: progress.clone(),
+                };
+                drop(parts.tasks.spawn("pipeline", pipeline.run()));
+                Lane { slot, id, items: Some(sender), progress: Progress::Writing }
+            })
+            .collect();
+        Self { majority: parts.fleet.majority(), lanes, events, commit, parts: 0 }
+    }
+
+    /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
+    pub(super) async fn send(&mut self, item: &Item) -> Result<(), QuorumLost> {
+        if matches!(item, Item::Part { .. }) {
+            self.parts += 1;
+        }
+        let mut sends: FuturesUnordered<_> = self
+            .lanes
+            .iter()
+            .filter_map(|lane| Some((lane.slot, lane.items.clone()?)))
+            .map(|(slot, items)| {
+                let item = item.clone();
+                async move { (slot, items.send(item).await.is_ok()) }
+            })
+            .collect();
+        let mut took = Vec::new();
+        let mut behind_at: Option<Instant> = None;
+        loop {
+            let give_up = async {
+                match behind_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                sent = sends.next() => match sent {
+                    Some((slot, true)) => took.push(slot),
+                    Some((_, false)) => {}
+                    None => break,
+                },
+                () = give_up => break,
+            }
+            if took.len() >= self.majority && behind_at.is_none() {
+                behind_at = Some(Instant::now() + LAG_PATIENCE);
+            }
+        }
+        drop(sends);
+        // Closing its items makes a pipeline that is behind give up; repair makes that copy.
+        self.lanes.iter_mut().filter(|lane| !took.contains(&lane.slot)).for_each(|lane| lane.items = None);
+        if took.len() >= self.majority { Ok(()) } else { Err(self.lost()) }
+    }
+
+    /// Waits until a majority holds the bytes.
+    pub(super) async fn bytes_stored(&mut self, deadline: Instant) -> Result<(), QuorumLost> {
+        self.wait(deadline, |progress| matches!(progress, Progress::BytesStored | Progress::Complete)).await
+    }
+
+    /// Lets the record go out, and waits until a majority holds everything.
+    pub(super) async fn complete(
+        &mut self,
+        commit: Arc<Commit>,
+        deadline: Instant,
+    ) -> Result<(), QuorumLost> {
+        self.commit.send_replace(Some(commit));
+        self.wait(deadline, |progress| *progress == Progress::Complete).await
+    }
+
+    /// Waits until every pipeline has ended.
+    pub(super) async fn settled(&mut self, deadline: Instant) {
+        while self.lanes.iter().any(|lane| !is_settled(&lane.progress)) && self.next(deadline).await {}
+    }
+
+    /// Gives the write up: pipelines end, and none of them sends a record.
+    pub(super) async fn give_up(&mut self, deadline: Instant) {
+        self.lanes.iter_mut().for_each(|lane| lane.items = None);
+        self.commit = watch::channel(None).0;
+        self.settled(deadline).await;
+    }
+
+    /// Returns the providers that hold everything.
+    pub(super) fn holders(&self) -> Vec<Slot> {
+        let complete = self.lanes.iter().filter(|lane| lane.progress == Progress::Complete);
+        complete.map(|lane| lane.slot).collect()
+    }
+
+    /// Returns the state of each copy, in the order of the configuration.
+    pub(super) fn copies(&self) -> Vec<(ProviderId, CopyState)> {
+        let state = |progress: &Progress| match progress {
+            Progress::Complete => CopyState::Stored,
+            Progress::Writing | Progress::BytesStored => CopyState::Pending,
+            Progress::Failed(_) => CopyState::Failed,
+        };
+        self.lanes.iter().map(|lane| (lane.id.clone(), state(&lane.progress))).collect()
+    }
+
+    async fn wait(&mut self, deadline: Instant, good: fn(&Progress) -> bool) -> Result<(), QuorumLost> {
+        loop {
+            let reached = self.lanes.iter().filter(|lane| good(&lane.progress)).count();
+            let failed =
+                self.lanes.iter().filter(|lane| matches!(lane.progress, Progress::Failed(_))).count();
+            if reached >= self.majority {
+                return Ok(());
+            }
+            if self.lanes.len() - failed < self.majority || !self.next(deadline).await {
+                return Err(self.lost());
+            }
+        }
+    }
+
+    /// Takes the next event; `false` when the time is up or no pipeline is left.
+    async fn next(&mut self, deadline: Instant) -> bool {
+        match tokio::time::timeout_at(deadline, self.events.recv()).await {
+            Ok(Some((slot, progress))) => {
+                self.lanes[slot.0].progress = progress;
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    fn lost(&self) -> QuorumLost {
+        let states = self.lanes.iter().map(|lane| match &lane.progress {
+            Progress::Failed(reason) => reason.clone(),
+            Progress::Writing => format!("{} is slow", lane.id),
+            Progress::BytesStored | Progress::Complete => format!("{} is fine", lane.id),
+        });
+        QuorumLost(states.collect::<Vec<_>>().join("; "))
+    }
+}
+
+fn is_settled(progress: &Progress) -> bool {
+    matches!(progress, Progress::Complete | Progress::Failed(_))
+}

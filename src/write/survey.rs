@@ -1,0 +1,112 @@
+//! The survey of a name: what a majority of trusted providers lists of it, before a version is stamped.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::{Outcome, Parts, WriteError};
+use crate::asset::{Kind, NameHash, Order, Version};
+use crate::catalog::{Sighting, listing};
+use crate::provider::{ProviderError, Slot, Trust};
+
+/// How long a majority is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often one provider is asked again.
+const RETRIES: usize = 2;
+
+/// What a majority lists of a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// The largest order seen, in the listings or the index.
+    pub largest: Option<Order>,
+    /// The current version, if there is one.
+    pub current: Option<(Version, Kind)>,
+    /// How many of the trusted providers list the current version.
+    pub current_copies: usize,
+}
+
+impl Survey {
+    /// Tells whether the name holds bytes now.
+    pub fn exists(&self) -> bool {
+        self.current.is_some_and(|(_, kind)| kind == Kind::Put)
+    }
+}
+
+/// Lists a name on a majority of trusted providers.
+///
+/// # Errors
+///
+/// No majority answered: the write ends, not committed.
+pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, WriteError> {
+    let gathered = tokio::time::timeout(PATIENCE, gather(parts, name)).await;
+    let answers = match gathered {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(reasons)) => return Err(unlisted(reasons.join("; "))),
+        Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
+    };
+    parts.catalog.apply(sightings(name, &answers)).await;
+    // The answers count even where the index, a mere cache, could not take them.
+    let known = parts.catalog.known(name).await;
+    let known = known.iter().map(|known| (known.version, known.kind));
+    let seen: Vec<_> =
+        answers.iter().flat_map(|(_, versions)| versions.iter().copied()).chain(known).collect();
+    let committed = seen.iter().filter(|(version, _)| !parts.catalog.is_uncommitted(*version));
+    let current = committed.max().copied();
+    let copies = answers.iter().filter(|(_, versions)| current.is_some_and(|it| versions.contains(&it)));
+    Ok(Survey {
+        largest: seen.iter().map(|(version, _)| version.order).max(),
+        current,
+        current_copies: copies.count(),
+    })
+}
+
+type Answer = (Slot, Vec<(Version, Kind)>);
+
+async fn gather(parts: &Parts, name: NameHash) -> Result<Vec<Answer>, Vec<String>> {
+    let slots = parts.fleet.slots().filter(|slot| parts.monitor.board().is_writable(*slot));
+    let mut asking: FuturesUnordered<_> =
+        slots.map(|slot| async move { (slot, ask(parts, slot, name).await) }).collect();
+    let mut answers = Vec::new();
+    let mut reasons = Vec::new();
+    while answers.len() < parts.fleet.majority() {
+        match asking.next().await {
+            Some((slot, Ok(Some(versions)))) => answers.push((slot, versions)),
+            Some((slot, Ok(None))) => reasons.push(format!("{} is not trusted", parts.fleet.id(slot))),
+            Some((_, Err(failure))) => reasons.push(failure.to_string()),
+            None => return Err(reasons),
+        }
+    }
+    Ok(answers)
+}
+
+/// Asks one provider; `None` when its word does not count.
+async fn ask(
+    parts: &Parts,
+    slot: Slot,
+    name: NameHash,
+) -> Result<Option<Vec<(Version, Kind)>>, ProviderError> {
+    let began = parts.clock.now();
+    let provider = parts.fleet.get(slot);
+    let versions = (|| listing::versions_at(provider.as_ref(), name))
+        .retry(
+            ExponentialBuilder::default()
+                .with_jitter()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_times(RETRIES),
+        )
+        .when(|failure| failure.kind.is_retryable())
+        .await?;
+    let trusted = parts.monitor.board().is_trusted(slot) || parts.monitor.confirm(slot, began).await;
+    Ok(trusted.then_some(versions))
+}
+
+fn sightings(name: NameHash, answers: &[Answer]) -> Vec<Sighting> {
+    let all = answers.iter().flat_map(|(slot, versions)| versions.iter().map(move |it| (*slot, *it)));
+    all.map(|(slot, (version, kind))| Sighting { name, version, kind, holders: vec![slot], record: None })
+        .collect()
+}
+
+fn unlisted(reason: String) -> WriteError {
+    WriteError::Unavailable { outcome: Outcome::NotCommitted, reason }
+}

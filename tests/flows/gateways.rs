@@ -1,0 +1,123 @@
+//! Several gateways over the same providers: order, visibility, and indexes that can be lost.
+
+use std::time::Duration;
+
+use triplicate::clock::Clock;
+use triplicate::provider::faulty::Fault;
+use triplicate::provider::{ErrorKind, Operation, Slot};
+use triplicate::read::ReadError;
+
+use crate::{NOW, Site, assert_same_copies, bytes, site};
+
+#[tokio::test(start_paused = true)]
+async fn what_one_gateway_acknowledged_the_other_serves_after_a_poll() {
+    let (site, one) = site().await;
+    let mut two = site.stack(Clock::manual(NOW));
+    two.start().await;
+    one.put("a.png", &bytes(1, 10)).await.unwrap();
+    two.poll().await;
+    assert_eq!(two.get("a.png").await.unwrap(), bytes(1, 10));
+    one.put("a.png", &bytes(2, 10)).await.unwrap();
+    two.poll().await;
+    assert_eq!(two.get("a.png").await.unwrap(), bytes(2, 10));
+    one.writer.delete("a.png".parse().unwrap()).await.unwrap();
+    two.poll().await;
+    assert!(matches!(two.get("a.png").await, Err(ReadError::NotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sequential_writes_keep_their_order_though_clocks_are_hours_apart() {
+    let site = Site::new();
+    let hour = 3_600_000;
+    let mut one = site.stack(Clock::manual(NOW + hour));
+    let mut two = site.stack(Clock::manual(NOW - hour));
+    one.start().await;
+    two.start().await;
+    for round in 0..6 {
+        let writer = if round % 2 == 0 { &one } else { &two };
+        writer.put("a.png", &bytes(round, 10)).await.unwrap();
+        let mut cold = site.stack(Clock::manual(NOW));
+        cold.start().await;
+        assert_eq!(cold.get("a.png").await.unwrap(), bytes(round, 10), "{round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_holds_for_any_two_of_three_providers() {
+    // Writer one reaches A and B, writer two B and C, and so on: any two majorities meet.
+    let (site, one) = site().await;
+    let mut round = 0;
+    for away in [2, 0, 1, 2, 0] {
+        site.faulty[away].set_all(Fault::Error(ErrorKind::Unavailable));
+        let mut other = site.stack(Clock::manual(NOW - round * 1_000));
+        other.look().await;
+        other.put("a.png", &bytes(round, 10)).await.unwrap();
+        other.tasks.shut_down(Duration::from_secs(60)).await;
+        site.faulty[away].heal();
+        round += 1;
+    }
+    drop(one);
+    let mut cold = site.stack(Clock::manual(NOW));
+    cold.start().await;
+    assert_eq!(cold.get("a.png").await.unwrap(), bytes(round - 1, 10));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    cold.look().await;
+    cold.repairer.step().await;
+    assert_same_copies(&cold).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_asset_stays_deleted_when_a_provider_comes_back() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
+    stack.writer.delete("a.png".parse().unwrap()).await.unwrap();
+    stack.tasks.shut_down(Duration::from_secs(60)).await;
+    site.faulty[2].heal();
+    // A gateway that knows nothing, with one of the two that took the delete away.
+    site.faulty[0].set_all(Fault::Error(ErrorKind::Unavailable));
+    let mut cold = site.stack(Clock::manual(NOW));
+    cold.start().await;
+    assert!(matches!(cold.get("a.png").await, Err(ReadError::NotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minority_can_serve_but_never_say_not_found() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    for faulty in &site.faulty[1..] {
+        faulty.set_all(Fault::Error(ErrorKind::Unavailable));
+    }
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(stack.get("a.png").await.unwrap(), bytes(1, 10));
+    assert!(matches!(stack.get("never.png").await, Err(ReadError::Unavailable { .. })));
+    let mut cold = site.stack(Clock::manual(NOW));
+    cold.start().await;
+    assert_eq!(cold.get("a.png").await.unwrap(), bytes(1, 10));
+    assert!(matches!(cold.get("never.png").await, Err(ReadError::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_majority_costs_a_cold_read_about_a_second() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    let mut cold = site.stack(Clock::manual(NOW));
+    cold.look().await;
+    cold.pollers[0].step().await.unwrap();
+    for faulty in &site.faulty[1..] {
+        faulty.set_all(Fault::Hang);
+    }
+    let began = tokio::time::Instant::now();
+    assert_eq!(cold.get("a.png").await.unwrap(), bytes(1, 10));
+    assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_index_answers_an_unknown_name_without_a_request() {
+    let (site, stack) = site().await;
+    let calls = || site.faulty.iter().map(|faulty| faulty.calls(Operation::List)).sum::<u64>();
+    let before = calls();
+    assert!(matches!(stack.get("never.png").await, Err(ReadError::NotFound)));
+    assert_eq!(calls(), before);
+    assert_eq!(stack.keys(Slot(0)).await.len(), 1);
+}

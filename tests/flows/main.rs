@@ -1,0 +1,96 @@
+//! The flows over disk providers, with faults put between: what must hold whatever a provider does.
+//!
+//! Time is tokio's paused clock, so time-outs cost nothing. Copies are compared at each provider directly.
+
+#[path = "../stack/mod.rs"]
+mod stack;
+
+mod gateways;
+mod identity;
+mod reads;
+mod writes;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stack::{Stack, disk};
+use triplicate::clock::Clock;
+use triplicate::provider::faulty::Faulty;
+use triplicate::provider::{Provider, Slot};
+
+/// 2026-11-22T11:05:30Z
+const NOW: u64 = 1_795_345_530_000;
+const CACHE: u64 = 0;
+
+/// Three disks with a fault switch each, and stacks over them.
+struct Site {
+    folder: tempfile::TempDir,
+    faulty: Vec<Arc<Faulty>>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOW);
+        let faulty =
+            ["a", "b", "c"].map(|name| Arc::new(Faulty::new(disk(folder.path(), name, &clock)))).to_vec();
+        Self { folder, faulty }
+    }
+
+    /// Another gateway over the same providers, with an index and a clock of its own.
+    fn stack(&self, clock: Clock) -> Stack {
+        let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
+        Stack::new(providers.collect(), clock, CACHE)
+    }
+
+    /// Removes all that lies at a provider, behind everybody's back.
+    fn wipe(&self, slot: Slot) {
+        let folder = self.folder.path().join(["a", "b", "c"][slot.0]);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        }
+    }
+
+    /// Flips one bit of an object at a provider, behind everybody's back.
+    fn flip(&self, slot: Slot, key: &str, at: usize) {
+        let path = self.folder.path().join(["a", "b", "c"][slot.0]).join(key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+/// A site with one running gateway.
+async fn site() -> (Site, Stack) {
+    let site = Site::new();
+    let mut stack = site.stack(Clock::manual(NOW));
+    stack.start().await;
+    (site, stack)
+}
+
+/// Compares what two providers hold of blobs and names, byte for byte; feed entries may differ in their
+/// minute, and canaries do.
+async fn assert_same_copies(stack: &Stack) {
+    let comparable = |keys: Vec<String>| -> Vec<String> {
+        keys.into_iter().filter(|key| key.starts_with("blobs/") || key.starts_with("names/")).collect()
+    };
+    let expected = comparable(stack.keys(Slot(0)).await);
+    for slot in stack.fleet.slots() {
+        assert_eq!(comparable(stack.keys(slot).await), expected, "{slot:?}");
+        for key in &expected {
+            let key = triplicate::asset::key::parse(key).unwrap().key();
+            assert_eq!(stack.object(slot, &key).await, stack.object(Slot(0), &key).await, "{slot:?} {key}");
+        }
+    }
+}
+
+/// Sizes around every border: empty, one block, one part.
+fn sizes() -> [usize; 9] {
+    let (block, part) = (64 * 1024, 8 * 1024 * 1024);
+    [0, 1, block - 1, block, block + 1, part - 1, part, part + 1, part + 3 * block + 5]
+}
+
+fn bytes(seed: u64, size: usize) -> Bytes {
+    stack::noise(seed, size)
+}

@@ -1,0 +1,166 @@
+//! Reads: no fault of a provider shows, no wrong byte leaves, and only real evidence counts against a copy.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use triplicate::asset::Key;
+use triplicate::provider::faulty::Fault;
+use triplicate::provider::{ErrorKind, Operation, Slot};
+use triplicate::read::ReadError;
+use triplicate::telemetry::EventKind;
+
+use crate::stack::Stack;
+use crate::{bytes, site};
+
+const BLOCK: u64 = 64 * 1024;
+
+/// Every way in which the body of a read can go wrong at one provider.
+fn faults() -> Vec<Fault> {
+    vec![
+        Fault::Error(ErrorKind::Unavailable),
+        Fault::Error(ErrorKind::Denied),
+        Fault::Error(ErrorKind::NoContainer),
+        Fault::Error(ErrorKind::Throttled),
+        Fault::Error(ErrorKind::NotFound),
+        Fault::Hang,
+        Fault::Delay(Duration::from_secs(3)),
+        Fault::CorruptByte(0),
+        Fault::CorruptByte(BLOCK + 7),
+        Fault::TruncateCleanly(0),
+        Fault::TruncateCleanly(BLOCK + 7),
+        Fault::TruncateWithError(BLOCK + 7, ErrorKind::Unavailable),
+        Fault::Stall(0),
+        Fault::Stall(BLOCK + 7),
+    ]
+}
+
+fn suspects(stack: &Stack) -> usize {
+    let events = stack.telemetry.recent_events(100);
+    events.iter().filter(|event| event.kind == EventKind::BadBlock).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_fault_of_any_one_provider_shows_in_any_range() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 8 * 1024 * 1024 + 3 * 65_536 + 5);
+    let size = content.len() as u64;
+    stack.put("big.bin", &content).await.unwrap();
+    for fault in faults() {
+        for slot in 0..3 {
+            site.faulty[slot].set(Operation::Get, fault);
+            for range in [0..size, 0..1, BLOCK - 1..BLOCK + 1, 8 * 1024 * 1024 - 3..size, size - 1..size] {
+                let began = tokio::time::Instant::now();
+                let read = stack.get_range("big.bin", Some(range.clone())).await.unwrap();
+                let expected = content.slice(range.start as usize..range.end as usize);
+                assert!(read == expected, "{fault:?} at {slot} for {range:?}");
+                assert!(began.elapsed() < Duration::from_secs(4), "{fault:?} at {slot}: {:?}", began.elapsed());
+            }
+            site.faulty[slot].heal();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_lying_providers_are_found_out_and_three_end_in_an_error() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 200_000);
+    stack.put("a.bin", &content).await.unwrap();
+    for slot in 0..2 {
+        site.faulty[slot].set(Operation::Get, Fault::CorruptByte(70_000));
+    }
+    assert_eq!(stack.get("a.bin").await.unwrap(), content);
+    site.faulty[2].set(Operation::Get, Fault::CorruptByte(70_000));
+    assert!(matches!(stack.get("a.bin").await, Err(ReadError::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_breaks_again_and_again_still_arrives_whole() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 8 * 1024 * 1024 + 5);
+    stack.put("a.bin", &content).await.unwrap();
+    for faulty in &site.faulty {
+        for cut in [BLOCK * 3 + 1, BLOCK * 2 + 9, BLOCK + 5] {
+            faulty.queue(Operation::Get, Fault::TruncateWithError(cut, ErrorKind::Unavailable));
+        }
+    }
+    assert_eq!(stack.get("a.bin").await.unwrap(), content);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_wrong_bytes_are_evidence_and_repair_mends_them() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 200_000);
+    let receipt = stack.put("a.bin", &content).await.unwrap();
+    for fault in [
+        Fault::TruncateCleanly(BLOCK + 7),
+        Fault::TruncateWithError(7, ErrorKind::Unavailable),
+        Fault::Stall(7),
+        Fault::Error(ErrorKind::Unavailable),
+    ] {
+        site.faulty.iter().for_each(|faulty| faulty.queue(Operation::Get, fault));
+        assert_eq!(stack.get("a.bin").await.unwrap(), content);
+    }
+    assert_eq!(suspects(&stack), 0);
+    let missing: u64 = stack.catalog.copies_missing().await.iter().map(|(_, missing)| missing).sum();
+    assert_eq!(missing, 0, "a short read is no evidence");
+
+    let key = Key::part(receipt.record.version.upload, 0);
+    stack.look().await;
+    for slot in stack.fleet.slots().take(2) {
+        site.flip(slot, key.as_str(), 100_000);
+    }
+    // Whoever is asked first, the damaged ones are asked as well when the good one is out of the way.
+    site.faulty[2].queue(Operation::Get, Fault::Delay(Duration::from_secs(5)));
+    assert_eq!(stack.get("a.bin").await.unwrap(), content);
+    assert!(suspects(&stack) >= 1);
+    while suspects_left(&stack).await > 0 {
+        stack.repairer.step().await;
+    }
+    let damaged = [Slot(0), Slot(1)];
+    for slot in damaged {
+        if suspected_before(&stack, slot) {
+            assert_eq!(stack.object(slot, &key).await.unwrap(), content);
+        }
+    }
+}
+
+async fn suspects_left(stack: &Stack) -> u64 {
+    stack.catalog.copies_missing().await.iter().map(|(_, missing)| missing).sum()
+}
+
+fn suspected_before(stack: &Stack, slot: Slot) -> bool {
+    let name = stack.fleet.id(slot).to_string();
+    let events = stack.telemetry.recent_events(100);
+    events.iter().any(|event| event.kind == EventKind::BadBlock && event.provider.as_ref() == Some(&name))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_bytes_a_majority_lacks_was_never_committed() {
+    let (_site, stack) = site().await;
+    let old = bytes(1, 1_000);
+    stack.put("a.bin", &old).await.unwrap();
+    let receipt = stack.put("a.bin", &bytes(2, 1_000)).await.unwrap();
+    let key = Key::part(receipt.record.version.upload, 0);
+    for slot in stack.fleet.slots() {
+        stack.fleet.get(slot).delete(&key).await.unwrap();
+    }
+    assert_eq!(stack.get("a.bin").await.unwrap(), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_asset_that_two_providers_merely_lost_is_served_by_the_third() {
+    let (_site, stack) = site().await;
+    let content = bytes(1, 1_000);
+    let receipt = stack.put("a.bin", &content).await.unwrap();
+    let key = Key::part(receipt.record.version.upload, 0);
+    for slot in stack.fleet.slots().take(2) {
+        stack.fleet.get(slot).delete(&key).await.unwrap();
+    }
+    assert_eq!(stack.get("a.bin").await.unwrap(), content);
+    // What the read found missing is made again without being asked.
+    for _ in 0..3 {
+        let _: Result<Bytes, _> = stack.get("a.bin").await;
+        stack.repairer.step().await;
+    }
+    crate::assert_same_copies(&stack).await;
+}

@@ -1,0 +1,213 @@
+//! A whole stack in one process, over any providers: catalog, reader, writer, repair, without HTTP.
+//!
+//! Shared by the flow tests, which put faults into it, and the benches.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use triplicate::asset::{Key, RecordKey};
+use triplicate::cache::BlockCache;
+use triplicate::catalog::feed::FeedPoller;
+use triplicate::catalog::{self, Catalog};
+use triplicate::clock::Clock;
+use triplicate::health::monitor::Monitor;
+use triplicate::health::{Board, names_of};
+use triplicate::provider::disk::{DiskProvider, DiskSettings};
+use triplicate::provider::metered::Metered;
+use triplicate::provider::{Fleet, Observer, Provider, ProviderId, Slot, Trust};
+use triplicate::read::{self, ReadError, Reader, Wanted};
+use triplicate::repair::{self, Repairer};
+use triplicate::task::Tasks;
+use triplicate::telemetry::Telemetry;
+use triplicate::write::{self, ExpectedDigests, Precondition, PutRequest, Receipt, WriteError, Writer};
+
+/// The key under which the stack seals.
+pub const KEY: RecordKey = RecordKey::new([42; 32]);
+
+/// Everything but HTTP.
+pub struct Stack {
+    pub fleet: Fleet,
+    pub catalog: Catalog,
+    pub monitor: Monitor,
+    pub reader: Reader,
+    pub writer: Writer,
+    pub repairer: Repairer,
+    pub telemetry: Telemetry,
+    pub cache: BlockCache,
+    pub clock: Clock,
+    pub pollers: Vec<FeedPoller>,
+    pub tasks: Tasks,
+    _state: tempfile::TempDir,
+}
+
+/// Makes a disk provider below `folder`.
+pub fn disk(folder: &Path, name: &str, clock: &Clock) -> Arc<dyn Provider> {
+    let settings = DiskSettings { path: folder.join(name) };
+    Arc::new(DiskProvider::new(ProviderId::new(name), settings, clock.clone()).unwrap())
+}
+
+impl Stack {
+    /// Builds a stack with an empty index; nothing runs by itself.
+    pub fn new(providers: Vec<Arc<dyn Provider>>, clock: Clock, cache_bytes: u64) -> Self {
+        let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
+        let bare = Fleet::new(providers);
+        let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
+        let observer: Arc<dyn Observer> = Arc::new(board.clone());
+        let metered = bare.iter().map(|(slot, provider)| {
+            let metered =
+                Metered::new(provider.clone(), slot, telemetry.clone(), observer.clone(), clock.clone());
+            Arc::new(metered) as Arc<dyn Provider>
+        });
+        let fleet = Fleet::new(metered.collect());
+        let state = tempfile::tempdir().unwrap();
+        let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
+        let parts = catalog::Parts {
+            fleet: fleet.clone(),
+            trust: Arc::new(board) as Arc<dyn Trust>,
+            key: KEY,
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+            feed_interval: std::time::Duration::from_secs(2),
+        };
+        let catalog = Catalog::open(state.path(), parts).unwrap();
+        let cache = BlockCache::new(cache_bytes);
+        let reader = Reader::new(read::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            cache: cache.clone(),
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+        });
+        let writer = Writer::new(write::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            key: KEY,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            patience: std::time::Duration::from_secs(30),
+        });
+        let repairer = Repairer::new(repair::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            key: KEY,
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+        });
+        let pollers = fleet.slots().map(|slot| FeedPoller::new(catalog.clone(), slot)).collect();
+        Self {
+            fleet,
+            catalog,
+            monitor,
+            reader,
+            writer,
+            repairer,
+            telemetry,
+            cache,
+            clock,
+            pollers,
+            tasks,
+            _state: state,
+        }
+    }
+
+    /// Looks at canaries, writes them at a first start, and polls all feeds once, as a start does.
+    pub async fn start(&mut self) {
+        self.look().await;
+        self.repairer.establish().await;
+        self.poll().await;
+    }
+
+    /// Looks at all canaries.
+    pub async fn look(&self) {
+        for slot in self.fleet.slots() {
+            let _ = self.monitor.look(slot).await;
+        }
+    }
+
+    /// Polls all feeds once.
+    pub async fn poll(&mut self) {
+        for poller in &mut self.pollers {
+            let _ = poller.step().await;
+        }
+    }
+
+    /// Stores an asset.
+    pub async fn put(&self, name: &str, bytes: &Bytes) -> Result<Receipt, WriteError> {
+        self.put_request(request(name), bytes).await
+    }
+
+    /// Stores an asset by a certain request.
+    pub async fn put_request(&self, request: PutRequest, bytes: &Bytes) -> Result<Receipt, WriteError> {
+        let chunks: Vec<_> = bytes.chunks(60_000).map(|chunk| Ok(bytes.slice_ref(chunk))).collect();
+        self.writer.put(request, stream::iter(chunks).boxed()).await
+    }
+
+    /// Reads an asset whole.
+    pub async fn get(&self, name: &str) -> Result<Bytes, ReadError> {
+        self.get_range(name, None).await
+    }
+
+    /// Reads a range of an asset.
+    pub async fn get_range(
+        &self,
+        name: &str,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<Bytes, ReadError> {
+        loop {
+            let record = self.reader.resolve(&name.parse().unwrap(), Wanted::default()).await?;
+            let size = record.put.as_ref().unwrap().size;
+            match self.reader.open(record, range.clone().unwrap_or(0..size)).await {
+                Ok(body) => {
+                    let chunks: Vec<Bytes> = body.stream.try_collect().await?;
+                    return Ok(chunks.concat().into());
+                }
+                Err(ReadError::NeverCommitted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns all keys that lie at a provider, sorted.
+    pub async fn keys(&self, slot: Slot) -> Vec<String> {
+        let pages: Vec<_> = self.fleet.get(slot).list_tree("").try_collect().await.unwrap();
+        let mut keys: Vec<_> = pages.into_iter().flatten().map(|entry| entry.key).collect();
+        keys.sort();
+        keys
+    }
+
+    /// Returns the bytes of one object at a provider.
+    pub async fn object(&self, slot: Slot, key: &Key) -> Option<Bytes> {
+        let download = self.fleet.get(slot).get(key, None).await.ok()?;
+        let chunks: Vec<Bytes> = download.body.try_collect().await.ok()?;
+        Some(chunks.concat().into())
+    }
+}
+
+/// Returns a plain request to store `name`.
+pub fn request(name: &str) -> PutRequest {
+    PutRequest {
+        name: name.parse().unwrap(),
+        content_type: None,
+        content_encoding: None,
+        content_disposition: None,
+        cache_control: None,
+        metadata: Default::default(),
+        expected: ExpectedDigests::default(),
+        content_length: None,
+        bytes_max: 5 << 30,
+        wait_all: true,
+        precondition: Precondition::None,
+    }
+}
+
+/// Returns `size` bytes that look random and depend on `seed`.
+pub fn noise(seed: u64, size: usize) -> Bytes {
+    let mut bytes = vec![0; size];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
