@@ -17,7 +17,7 @@ pub mod read;
 pub mod repair;
 pub mod write;
 
-// pub mod http;
+pub mod http;
 
 pub mod config;
 

@@ -1,0 +1,314 @@
+//! The admin listener: metrics, status, listings, events and the description of the API.
+//!
+//! Everything here only reads. On the loopback it is open; elsewhere every request, the index page included,
+//! needs a token with the admin right. Listings come from the local index and may lag as it does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderValue};
+use http::{Method, Uri};
+use serde::Serialize;
+use serde_json::json;
+
+use super::App;
+use super::auth::forbidden;
+use super::problem::{Problem, ProblemKind};
+use crate::asset::{AssetName, Blake3, Kind, Record, Sha256, UploadId, Version};
+use crate::catalog::KnownVersion;
+use crate::health::ProviderHealth;
+use crate::provider::Fleet;
+use crate::read::{ReadError, Wanted};
+use crate::telemetry::ProviderLabels;
+
+const METHODS: &str = "GET, HEAD";
+/// How many assets or events one answer lists at most, and when nothing is asked for.
+const LIMIT_MAX: usize = 1_000;
+const LIMIT_DEFAULT: usize = 100;
+const ASSETS_PATH: &str = "/api/assets";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Refuses other methods than reads, then whoever may not come in.
+pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if let Err(problem) = check(&app, &request) {
+        return problem.into_response();
+    }
+    let mut response = next.run(request).await;
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
+    response
+}
+
+fn check(app: &App, request: &Request) -> Result<(), Problem> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return Err(Problem::method_not_allowed(METHODS));
+    }
+    if app.settings.admin_needs_token && !app.settings.tokens.identify(request.headers())?.admin {
+        return Err(forbidden("the token has no admin right"));
+    }
+    Ok(())
+}
+
+/// A plain list of links.
+pub(super) async fn index() -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], axum::response::Html(INDEX)).into_response()
+}
+
+const INDEX: &str = r#"<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Triplicate</title>
+<style>body { font: 1rem/1.6 system-ui; margin: 3rem auto; max-width: 40rem }</style>
+<h1>Triplicate</h1>
+<ul>
+<li><a href="/api/status">/api/status</a>: the providers and this gateway
+<li><a href="/api/assets">/api/assets</a>: the assets in the index
+<li><a href="/api/events">/api/events</a>: recent takeovers, repairs and alarms
+<li><a href="/metrics">/metrics</a>: for Prometheus
+<li><a href="/api/openapi.json">/api/openapi.json</a>: the API described
+</ul>
+</html>
+"#;
+
+/// All metrics; what is only known when asked is brought up to date first.
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let flows = &app.flows;
+    let metrics = flows.watch.telemetry.metrics();
+    metrics.index_names.set(i64::try_from(flows.catalog.names().await).unwrap_or(i64::MAX));
+    metrics.index_fresh.set(i64::from(flows.catalog.is_fresh()));
+    for (slot, missing) in flows.catalog.copies_missing().await {
+        let labels = ProviderLabels { provider: flows.fleet.id(slot).to_string() };
+        metrics.copies_missing.get_or_create(&labels).set(i64::try_from(missing).unwrap_or(i64::MAX));
+    }
+    ([(header::CONTENT_TYPE, OPENMETRICS)], flows.watch.telemetry.encode()).into_response()
+}
+
+/// One provider in `/api/status`.
+#[derive(Serialize)]
+struct ProviderView {
+    #[serde(flatten)]
+    health: ProviderHealth,
+    copies_missing: u64,
+}
+
+/// What this gateway thinks of itself and of the providers.
+pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
+    let flows = &app.flows;
+    let missing: BTreeMap<_, _> = flows.catalog.copies_missing().await.into_iter().collect();
+    let providers: Vec<ProviderView> = flows
+        .board
+        .snapshot()
+        .into_iter()
+        .map(|health| {
+            let slot = flows.fleet.find(health.name.as_str());
+            let copies_missing = slot.and_then(|slot| missing.get(&slot)).copied().unwrap_or(0);
+            ProviderView { health, copies_missing }
+        })
+        .collect();
+    let status = json!({
+        "ready": app.is_ready(),
+        "fresh": flows.catalog.is_fresh(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "names": flows.catalog.names().await,
+        "providers": providers,
+    });
+    Json(status).into_response()
+}
+
+/// A record as operators read it.
+#[derive(Serialize)]
+struct RecordView<'a> {
+    name: &'a AssetName,
+    kind: Kind,
+    version: Version,
+    upload: UploadId,
+    created: String,
+    #[serde(flatten)]
+    put: Option<PutView<'a>>,
+}
+
+#[derive(Serialize)]
+struct PutView<'a> {
+    size: u64,
+    blake3: Blake3,
+    sha256: Sha256,
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_disposition: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl<'a> RecordView<'a> {
+    fn new(record: &'a Record) -> Self {
+        let put = record.put.as_ref().map(|put| PutView {
+            size: put.size,
+            blake3: put.blake3,
+            sha256: put.sha256,
+            content_type: &put.content_type,
+            content_encoding: put.content_encoding.as_deref(),
+            content_disposition: put.content_disposition.as_deref(),
+            cache_control: put.cache_control.as_deref(),
+            metadata: &put.metadata,
+        });
+        let Record { name, version, .. } = record;
+        let (kind, created) = (record.kind(), record.created_text());
+        Self { name, kind, version: *version, upload: version.upload, created, put }
+    }
+}
+
+/// The assets of the index, by name.
+pub(super) async fn assets(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let query = Query::read(&uri)?;
+    // One more than asked for tells whether there is a next page.
+    let mut records = app.flows.catalog.list(query.prefix, query.after, query.limit + 1).await;
+    let more = records.len() > query.limit;
+    records.truncate(query.limit);
+    let next = records.last().filter(|_| more).map(|record| record.name.as_str());
+    let assets: Vec<RecordView<'_>> = records.iter().map(|record| RecordView::new(record)).collect();
+    Ok(Json(json!({ "assets": assets, "next": next })).into_response())
+}
+
+/// One asset: the record that is served, all known versions, and who holds which.
+pub(super) async fn asset(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let path = uri.path().strip_prefix(ASSETS_PATH).unwrap_or_default();
+    let name = AssetName::from_url_path(path)?;
+    let versions = app.flows.catalog.versions(&name).await;
+    let current = match app.flows.reader.resolve(&name, Wanted::default()).await {
+        Ok(record) => Some(record),
+        // What the index knows is worth showing although nobody can say what is current.
+        Err(_) if !versions.is_empty() => None,
+        Err(error @ (ReadError::NotFound | ReadError::NeverCommitted | ReadError::Unavailable { .. })) => {
+            return Err(error.into());
+        }
+    };
+    let versions: Vec<_> = versions.iter().map(|known| version_json(known, &app.flows.fleet)).collect();
+    let current = current.as_deref().map(RecordView::new);
+    Ok(Json(json!({ "name": name, "current": current, "versions": versions })).into_response())
+}
+
+fn version_json(known: &KnownVersion, fleet: &Fleet) -> serde_json::Value {
+    let copies: BTreeMap<&str, &str> = fleet
+        .iter()
+        .map(|(slot, provider)| {
+            (provider.id().as_str(), if known.holders.contains(&slot) { "stored" } else { "missing" })
+        })
+        .collect();
+    let put = known.record.as_ref().and_then(|record| record.put.as_ref());
+    json!({
+        "version": known.version,
+        "kind": known.kind,
+        "created": known.record.as_ref().map(|record| record.created_text()),
+        "size": put.map(|put| put.size),
+        "blake3": put.map(|put| put.blake3),
+        "copies": copies,
+    })
+}
+
+/// Recent takeovers, repairs and alarms, the newest first.
+pub(super) async fn events(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let limit = Query::read(&uri)?.limit;
+    let events = app.flows.watch.telemetry.recent_events(limit);
+    Ok(Json(json!({ "events": events })).into_response())
+}
+
+/// The API of both listeners, described.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
+/// Anything else.
+pub(super) async fn unknown() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is nothing here")
+}
+
+/// The query of a listing.
+#[derive(Debug, PartialEq, Eq)]
+struct Query {
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Query {
+    fn read(uri: &Uri) -> Result<Self, Problem> {
+        let mut query = Self { prefix: String::new(), after: None, limit: LIMIT_DEFAULT };
+        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            match &*name {
+                "prefix" => query.prefix = value.into_owned(),
+                "after" => query.after = Some(value.into_owned()).filter(|after| !after.is_empty()),
+                "limit" => {
+                    let limit = value.parse::<usize>().ok().filter(|limit| *limit > 0);
+                    let invalid =
+                        || Problem::new(ProblemKind::InvalidQuery, "limit is a number from 1 to 1000");
+                    query.limit = limit.ok_or_else(invalid)?.min(LIMIT_MAX);
+                }
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_and_limits_bounded() {
+        let read =
+            |uri: &str| Query::read(&uri.parse().unwrap()).map_err(|problem| problem.status().as_u16());
+        let query = |prefix: &str, after: Option<&str>, limit| {
+            Ok(Query { prefix: prefix.into(), after: after.map(str::to_owned), limit })
+        };
+        let table = [
+            ("/api/assets", query("", None, LIMIT_DEFAULT)),
+            ("/api/assets?prefix=icons%2F&after=icons/a+b&limit=7", query("icons/", Some("icons/a b"), 7)),
+            ("/api/assets?after=&other=1", query("", None, LIMIT_DEFAULT)),
+            ("/api/assets?limit=5000", query("", None, LIMIT_MAX)),
+            ("/api/assets?limit=0", Err(400)),
+            ("/api/assets?limit=-1", Err(400)),
+            ("/api/assets?limit=x", Err(400)),
+        ];
+        for (uri, expected) in table {
+            assert_eq!(read(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_described_whole() {
+        let described: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let paths = described["paths"].as_object().unwrap();
+        let table: [(&str, &[&str]); 11] = [
+            ("/{name}", &["get", "head", "put", "delete", "options"]),
+            ("/{folder}/", &["post", "options"]),
+            ("/-/healthy", &["get", "head"]),
+            ("/-/ready", &["get", "head"]),
+            ("/", &["get"]),
+            ("/metrics", &["get"]),
+            ("/api/status", &["get"]),
+            ("/api/assets", &["get"]),
+            ("/api/assets/{name}", &["get"]),
+            ("/api/events", &["get"]),
+            ("/api/openapi.json", &["get"]),
+        ];
+        assert_eq!(paths.len(), table.len());
+        for (path, methods) in table {
+            for method in methods {
+                assert!(paths[path][method]["responses"].is_object(), "{method} {path}");
+            }
+        }
+        // Every reference leads somewhere.
+        let text = described.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(described.pointer(reference).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Tokens: who a request speaks for, and what that allows.
+//!
+//! A token is presented as `Authorization: Bearer TOKEN` or, as Bunny's clients do, `AccessKey: TOKEN`. Only
+//! the BLAKE3 of a token is configured; the presented one is hashed and compared with *every* configured
+//! hash in constant time, so neither the answer's time nor a leaked configuration tells a token. Nothing
+//! here logs or keeps a token.
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, HeaderName};
+use subtle::ConstantTimeEq;
+
+use super::problem::{Problem, ProblemKind};
+use crate::asset::Blake3;
+
+/// The header field in which Bunny's clients send a token.
+const ACCESS_KEY: HeaderName = HeaderName::from_static("accesskey");
+/// The scheme of a token in `Authorization`.
+const BEARER: &str = "bearer";
+
+/// A token that a client may present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who it belongs to, for logs.
+    pub name: String,
+    /// The BLAKE3 of the token's text.
+    pub hash: Blake3,
+    /// Whether it may PUT and POST.
+    pub write: bool,
+    /// Whether it may DELETE.
+    pub delete: bool,
+    /// Whether it may use the admin listener.
+    pub admin: bool,
+    /// The prefixes of the names that it may write and delete; empty means all names.
+    pub prefixes: Vec<String>,
+}
+
+impl Token {
+    /// Tells whether the token reaches `name`.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    /// Tells whether the token reaches some name below `folder`.
+    pub(super) fn touches(&self, folder: &str) -> bool {
+        self.covers(folder) || self.prefixes.iter().any(|prefix| prefix.starts_with(folder))
+    }
+}
+
+/// All tokens that clients may present.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(Vec<Token>);
+
+impl Tokens {
+    /// Wraps the configured tokens.
+    pub fn new(tokens: Vec<Token>) -> Self {
+        Self(tokens)
+    }
+
+    /// Finds the token that a request presents.
+    ///
+    /// # Errors
+    ///
+    /// 401: the request presents no token, or one that is not configured.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<&Token, Problem> {
+        let Some(presented) = presented(headers) else {
+            return Err(unauthorized("send a token as `Authorization: Bearer` or `AccessKey`", BARE));
+        };
+        self.find(presented).ok_or_else(|| unauthorized("the token is not known", INVALID))
+    }
+
+    /// Tells whether a request presents any configured token.
+    pub(super) fn knows(&self, headers: &HeaderMap) -> bool {
+        presented(headers).is_some_and(|presented| self.find(presented).is_some())
+    }
+
+    fn find(&self, presented: &[u8]) -> Option<&Token> {
+        let hash = blake3::hash(presented);
+        // The loop goes on after a match: its time says nothing about which token fitted.
+        self.0.iter().fold(None, |found, token| {
+            let same = bool::from(token.hash.as_bytes().ct_eq(hash.as_bytes()));
+            if same { Some(token) } else { found }
+        })
+    }
+}
+
+/// Builds the refusal of a token that does not reach what was asked for.
+pub(super) fn forbidden(detail: &'static str) -> Problem {
+    Problem::new(ProblemKind::Forbidden, detail)
+}
+
+const BARE: &str = r#"Bearer realm="triplicate""#;
+const INVALID: &str = r#"Bearer realm="triplicate", error="invalid_token""#;
+
+fn unauthorized(detail: &'static str, challenge: &'static str) -> Problem {
+    Problem::new(ProblemKind::Unauthorized, detail)
+        .with_field(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim().as_bytes())
+    });
+    bearer.or_else(|| headers.get(ACCESS_KEY).map(HeaderValue::as_bytes)).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token(name: &str, prefixes: &[&str]) -> Token {
+        Token {
+            name: name.into(),
+            hash: Blake3::new(*blake3::hash(format!("secret-{name}").as_bytes()).as_bytes()),
+            write: true,
+            delete: false,
+            admin: false,
+            prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
+        }
+    }
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn tokens_are_found_in_either_header_field() {
+        let tokens = Tokens::new(vec![token("a", &[]), token("b", &[])]);
+        let table: [(&[(&str, &str)], Option<&str>); 11] = [
+            (&[("authorization", "Bearer secret-a")], Some("a")),
+            (&[("authorization", "bearer secret-b")], Some("b")),
+            (&[("authorization", "BEARER  secret-b ")], Some("b")),
+            (&[("accesskey", "secret-b")], Some("b")),
+            (&[("authorization", "Basic dTpw"), ("accesskey", "secret-a")], Some("a")),
+            (&[("authorization", "Bearer secret-c")], None),
+            (&[("authorization", "Bearer")], None),
+            (&[("authorization", "Bearer ")], None),
+            (&[("authorization", "secret-a")], None),
+            (&[("accesskey", "")], None),
+            (&[], None),
+        ];
+        for (fields, name) in table {
+            let found = tokens.identify(&headers(fields));
+            assert_eq!(found.as_ref().ok().map(|token| token.name.as_str()), name, "{fields:?}");
+            if let Err(problem) = found {
+                assert_eq!(problem.status(), 401);
+                assert!(problem.fields().contains_key(header::WWW_AUTHENTICATE));
+            }
+        }
+    }
+
+    #[test]
+    fn without_configured_tokens_nobody_is_known() {
+        assert!(!Tokens::default().knows(&headers(&[("accesskey", "secret-a")])));
+    }
+
+    #[test]
+    fn prefixes_bound_names_and_folders() {
+        let narrow = token("a", &["icons/gold-"]);
+        let wide = token("b", &[]);
+        let table = [
+            ("icons/gold-1.png", true, true),
+            ("icons/", false, true),
+            ("", false, true),
+            ("icons/silver/", false, false),
+            ("other/", false, false),
+        ];
+        for (name, covers, touches) in table {
+            assert_eq!((narrow.covers(name), narrow.touches(name)), (covers, touches), "{name}");
+            assert!(wide.covers(name) && wide.touches(name), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_value_panics_or_gets_in(value in prop::collection::vec(any::<u8>(), 0..60)) {
+            let tokens = Tokens::new(vec![token("a", &[])]);
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::AUTHORIZATION, value.clone());
+                prop_assert!(!tokens.knows(&headers));
+                headers.insert(ACCESS_KEY, value);
+                prop_assert!(!tokens.knows(&headers));
+            }
+        }
+    }
+}

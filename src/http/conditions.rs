@@ -1,0 +1,147 @@
+//! Conditions: `If-*` header fields against the validators of an asset, in the order of RFC 9110, 13.2.2.
+//!
+//! Pure. A condition that cannot be parsed is a failed one where it protects the client (`If-Match`), and
+//! none where it only saves work (`If-Modified-Since`), as the RFC says.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
+use http::{HeaderMap, header};
+
+use super::problem::{Problem, ProblemKind, invalid_header};
+use crate::asset::Blake3;
+use crate::write::Precondition;
+
+/// What conditions are checked against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Validators {
+    /// The entity tag with its quotes.
+    pub(super) etag: String,
+    /// The time of the last change, in whole seconds as HTTP tells it.
+    pub(super) modified: SystemTime,
+}
+
+impl Validators {
+    /// Builds the validators of a version.
+    pub(super) fn new(blake3: Blake3, created: DateTime<Utc>) -> Self {
+        let seconds = u64::try_from(created.timestamp()).unwrap_or(0);
+        Self {
+            etag: format!("\"{blake3}\""),
+            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }
+    }
+}
+
+/// What the conditions of a read say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Answer as if there were no condition.
+    Proceed,
+    /// 304: the client holds the current bytes.
+    NotModified,
+    /// 412: the asset is not what the client expects.
+    Failed,
+}
+
+/// Evaluates the conditions of a GET or HEAD of an asset that exists.
+pub(super) fn evaluate(headers: &HeaderMap, validators: &Validators) -> Verdict {
+    // Our own tags always parse; one that did not would match nothing.
+    let etag: Option<ETag> = validators.etag.parse().ok();
+    if headers.contains_key(header::IF_MATCH) {
+        let condition = headers.typed_get::<IfMatch>().zip(etag.as_ref());
+        if !condition.is_some_and(|(condition, etag)| condition.precondition_passes(etag)) {
+            return Verdict::Failed;
+        }
+    } else if let Some(condition) = headers.typed_get::<IfUnmodifiedSince>()
+        && !condition.precondition_passes(validators.modified)
+    {
+        return Verdict::Failed;
+    }
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        let condition = headers.typed_get::<IfNoneMatch>().zip(etag.as_ref());
+        if condition.is_some_and(|(condition, etag)| !condition.precondition_passes(etag)) {
+            return Verdict::NotModified;
+        }
+    } else if let Some(condition) = headers.typed_get::<IfModifiedSince>()
+        && !condition.is_modified(validators.modified)
+    {
+        return Verdict::NotModified;
+    }
+    Verdict::Proceed
+}
+
+/// Tells whether `If-Range` lets a range be served: its validator must be exactly ours, compared strongly.
+pub(super) fn range_applies(headers: &HeaderMap, validators: &Validators) -> bool {
+    let Some(value) = headers.get(header::IF_RANGE) else { return true };
+    let Ok(text) = value.to_str() else { return false };
+    if text.starts_with('"') || text.starts_with("W/") {
+        return text == validators.etag;
+    }
+    httpdate::parse_http_date(text).is_ok_and(|date| date == validators.modified)
+}
+
+/// Reads the conditions of an upload.
+///
+/// # Errors
+///
+/// 501 unless best effort is allowed: a plain store cannot check and write in one step. 400 for both
+/// fields at once, which no upload needs.
+pub(super) fn of_upload(headers: &HeaderMap, best_effort: bool) -> Result<Precondition, Problem> {
+    let matching = headers.contains_key(header::IF_MATCH);
+    let differing = headers.contains_key(header::IF_NONE_MATCH);
+    if headers.contains_key(header::IF_UNMODIFIED_SINCE) || ((matching || differing) && !best_effort) {
+        return Err(not_implemented());
+    }
+    match (matching, differing) {
+        (false, false) => Ok(Precondition::None),
+        (true, true) => Err(invalid_header("If-Match and If-None-Match exclude each other on an upload")),
+        (true, false) => Ok(match tags(headers, header::IF_MATCH)? {
+            None => Precondition::Present,
+            Some(tags) => Precondition::Matches(tags),
+        }),
+        (false, true) => Ok(match tags(headers, header::IF_NONE_MATCH)? {
+            None => Precondition::Absent,
+            Some(tags) => Precondition::Differs(tags),
+        }),
+    }
+}
+
+/// Refuses any condition on a request that would change something without looking at it.
+///
+/// # Errors
+///
+/// 501 when there is a condition.
+pub(super) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
+    of_upload(headers, false).map(|_| ())
+}
+
+fn not_implemented() -> Problem {
+    Problem::new(ProblemKind::NotImplemented, "conditions on writes are not offered here")
+}
+
+/// Returns the hashes in a list of entity tags, `None` for `*`; tags that cannot be ours are left out, since
+/// they match nothing.
+fn tags(headers: &HeaderMap, name: http::HeaderName) -> Result<Option<Vec<Blake3>>, Problem> {
+    let mut hashes = Vec::new();
+    for value in headers.get_all(&name) {
+        let text = value.to_str().map_err(|_| invalid_header(format!("{name} is not a list of tags")))?;
+        for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            if tag == "*" {
+                return Ok(None);
+            }
+            if tag.parse::<ETag>().is_err() {
+                return Err(invalid_header(format!("{name} is not a list of tags")));
+            }
+            // If-None-Match compares weakly, If-Match strongly (RFC 9110, section 13.1).
+            let strong =
+                if name == header::IF_NONE_MATCH { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
+            hashes.extend(strong.trim_matches('"').parse::<Blake3>());
+        }
+    }
+    Ok(Some(hashes))
+}
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;
