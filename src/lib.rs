@@ -21,6 +21,6 @@ pub mod http;
 
 pub mod config;
 
-// pub mod gateway;
+pub mod gateway;
 
 // pub mod cli;

@@ -126,13 +126,16 @@ impl Repairer {
             if page.is_empty() {
                 break;
             }
-            let jobs = page.iter().flat_map(|row| {
-                let lacks = move |slot: &&Slot| row.missing >> slot.0 & 1 == 1;
-                targets.iter().filter(lacks).map(move |slot| (row, *slot))
-            });
-            let jobs: Vec<_> = jobs.collect();
+            let lacking = |row: &IndexedVersion| {
+                let lacks = |slot: &Slot| row.missing >> slot.0 & 1 == 1;
+                targets.iter().copied().filter(lacks).collect::<Vec<_>>()
+            };
+            let jobs: Vec<_> = page
+                .into_iter()
+                .flat_map(|row| lacking(&row).into_iter().map(move |slot| (row.clone(), slot)))
+                .collect();
             let attempts = jobs.into_iter().map(|(row, slot)| async move {
-                (row.version, slot, self.attempt(row, slot, even_young).await)
+                (row.version, slot, self.attempt(&row, slot, even_young).await)
             });
             let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(COPIES_AT_ONCE).collect().await;
             let mut left = HashSet::new();
