@@ -5,14 +5,15 @@
 //! not judge: it answers within its deadlines, and says what kind of failure it met.
 
 pub mod bunny;
-// pub mod contract;
+pub mod contract;
 pub mod disk;
 pub mod error;
-// pub mod faulty;
+pub mod faulty;
 pub mod fleet;
-// pub mod metered;
+pub mod metered;
 pub mod payload;
 pub mod s3;
+mod transport;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use error::{ErrorKind, Operation, ProviderError};
+pub use error::{BuildError, ErrorKind, Operation, ProviderError};
 pub use fleet::{Fleet, Slot};
 pub use payload::Payload;
 
