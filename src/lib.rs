@@ -12,7 +12,7 @@ pub mod catalog;
 pub mod health;
 pub mod replica;
 
-// pub mod audit;
+pub mod audit;
 pub mod read;
 pub mod repair;
 pub mod write;
