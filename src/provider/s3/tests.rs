@@ -35,10 +35,7 @@ fn scripted(method: &'static str, status: u16, body: &'static str) -> Manners {
 
 #[tokio::test]
 async fn passes_the_contract_whatever_the_vendor_enforces() {
-    for manners in [
-        Manners::default(),
-        Manners { sha256: true, tells_sha256: true, ..Manners::default() },
-    ] {
+    for manners in [Manners::default(), Manners { sha256: true, tells_sha256: true, ..Manners::default() }] {
         let (provider, stub) = bucket().await;
         *stub.manners.lock() = manners;
         contract::all(&provider, &Clock::system()).await.unwrap();
