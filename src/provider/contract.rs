@@ -289,15 +289,21 @@ async fn tidy(provider: &dyn Provider, upload: UploadId) -> Check {
     same("what is left", tree(provider, &blob_dir(upload)).await?.len(), 0)
 }
 
-/// Bytes that do not repeat soon, in chunks.
+/// Bytes of which no two chunks are alike, so that chunks in the wrong order are noticed.
 fn payload(bytes: usize, chunk_bytes: usize) -> Payload {
     let mut state = 0x9e37_79b9_u32;
-    let mut next = || {
+    let pattern = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
-    };
-    let whole: Bytes = std::iter::repeat_with(&mut next).take(bytes).collect();
-    Payload::new(whole.chunks(chunk_bytes).map(|chunk| whole.slice_ref(chunk)).collect())
+    });
+    let pattern: Vec<u8> = pattern.take(chunk_bytes).collect();
+    let chunks = (0..bytes).step_by(chunk_bytes).map(|start| {
+        let mut chunk = start.to_be_bytes().to_vec();
+        chunk.extend_from_slice(&pattern);
+        chunk.truncate(chunk_bytes.min(bytes - start));
+        chunk.into()
+    });
+    Payload::new(chunks.collect())
 }
 
 fn joined(payload: &Payload) -> Bytes {

@@ -31,6 +31,8 @@ pub(super) fn fault(status: StatusCode, body: &[u8], upload: bool) -> Fault {
         400 if overloaded => ErrorKind::Throttled,
         400 if upload => upload_refusal(problem.as_deref()),
         401 | 403 => ErrorKind::Denied,
+        // An upload makes its folders, so only the zone can be missing.
+        404 if upload => ErrorKind::NoContainer,
         // An object is only missing on the API's word; a page for people comes from somebody else.
         404 if !is_html(body) => ErrorKind::NotFound,
         404 | 416 => ErrorKind::Protocol,
@@ -47,9 +49,13 @@ pub(super) fn fault(status: StatusCode, body: &[u8], upload: bool) -> Fault {
 /// Uploads of ours are well formed, so a refusal in the API's own words means that the bytes did not match
 /// their checksum, unless it begins as the other known refusals do.
 fn upload_refusal(message: Option<&str>) -> ErrorKind {
-    match message {
-        Some(message) if !message.to_ascii_lowercase().starts_with("unable to") => ErrorKind::Corrupt,
-        Some(_) | None => ErrorKind::Refused,
+    let Some(message) = message.map(str::to_ascii_lowercase) else {
+        return ErrorKind::Refused;
+    };
+    if message.contains("checksum") || !message.starts_with("unable to") {
+        ErrorKind::Corrupt
+    } else {
+        ErrorKind::Refused
     }
 }
 
@@ -85,7 +91,9 @@ mod tests {
             (400, busy, true, Throttled),
             (400, "Unable to process request", false, Throttled),
             (400, digest, true, Corrupt),
+            (400, r#"{"Message":"Unable to verify the checksum"}"#, true, Corrupt),
             (400, digest, false, Refused),
+            (404, missing, true, ErrorKind::NoContainer),
             (400, folder, true, Refused),
             (400, page, true, Refused),
             (400, page, false, Refused),

@@ -201,6 +201,10 @@ impl Zone {
             scanner.finish()
         });
         match listing.await {
+            // The root of a zone is always there.
+            Err(fault) if fault.kind == ErrorKind::NotFound && dir.is_empty() => {
+                Err(Fault { kind: ErrorKind::NoContainer, ..fault })
+            }
             Err(fault) if fault.kind == ErrorKind::NotFound => Ok(DirListing::default()),
             result => result,
         }

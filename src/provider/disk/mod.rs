@@ -221,14 +221,19 @@ fn is_missing(error: &std::io::Error) -> bool {
 }
 
 fn kind_of(error: &std::io::Error) -> ErrorKind {
-    match error.kind() {
-        _ if is_missing(error) => ErrorKind::NotFound,
-        std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::IsADirectory => ErrorKind::Refused,
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => ErrorKind::Protocol,
-        // No space, quota, read-only, failing hardware: the disk cannot serve now.
-        _ => ErrorKind::Unavailable,
-    }
+    use std::io::ErrorKind as Io;
+    const KINDS: [(Io, ErrorKind); 7] = [
+        (Io::NotFound, ErrorKind::NotFound),
+        (Io::NotADirectory, ErrorKind::NotFound),
+        (Io::PermissionDenied, ErrorKind::Denied),
+        (Io::InvalidInput, ErrorKind::Refused),
+        (Io::IsADirectory, ErrorKind::Refused),
+        (Io::UnexpectedEof, ErrorKind::Protocol),
+        (Io::InvalidData, ErrorKind::Protocol),
+    ];
+    let known = KINDS.iter().find(|(kind, _)| *kind == error.kind());
+    // No space, quota, read-only, failing hardware: the disk cannot serve now.
+    known.map_or(ErrorKind::Unavailable, |(_, kind)| *kind)
 }
 
 fn read_chunk(mut file: std::fs::File, left: u64) -> std::io::Result<(std::fs::File, Bytes)> {

@@ -188,3 +188,8 @@ impl Provider for S3Provider {
 fn is_folder_marker(entry: &Entry) -> bool {
     entry.bytes == 0 && entry.key.ends_with('/')
 }
+
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 
 pub(super) mod body;
 pub(super) mod fault;
+#[cfg(test)]
+pub(super) mod listen;
 pub(super) mod offset;
 
 use std::future::Future;
