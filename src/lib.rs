@@ -23,4 +23,4 @@ pub mod config;
 
 pub mod gateway;
 
-// pub mod cli;
+pub mod cli;
