@@ -13,7 +13,6 @@ use crate::config::record_key::{self, Missing};
 use crate::config::{Config, Loaded};
 use crate::gateway::{self, Gateway, Greeting, StartError, fleet};
 use crate::provider::Fleet;
-use crate::task::Tasks;
 
 /// Serves until the process is told to stop.
 pub(super) async fn serve(loaded: Loaded) -> u8 {
@@ -113,7 +112,7 @@ pub(super) async fn audit(loaded: Loaded, args: &AuditArgs, json: bool) -> u8 {
         json,
         state_dir: config.state,
     };
-    audit::run(fleet, key, clock, Tasks::new(), options).await
+    audit::run(fleet, key, clock, options).await
 }
 
 fn bare_fleet(config: &Config, clock: &Clock) -> Result<Fleet, u8> {
