@@ -122,7 +122,7 @@ async fn fill(seen: &mut Seen, provider: &dyn Provider, key: &RecordKey, deadlin
 fn describe(provider: &dyn Provider, seen: Seen, set: Set) -> ProviderReport {
     let mut findings = Vec::new();
     if seen.canary.is_some() {
-        findings.push(Finding::ok("reach", "is reached, and accepts the key"));
+        findings.push(words::reached(provider.kind()));
     }
     if let Some(state) = seen.canary {
         findings.push(words::canary(state, set.key_known, set.ours, set.used));

@@ -142,8 +142,8 @@ fn summary(config: &Config, origin: &Origin) -> Vec<(&'static str, String)> {
         ("listen", config.listen.to_string()),
         ("admin", config.admin.to_string()),
         ("state", config.state.display().to_string()),
-        ("record key", record_key),
-        ("public url", config.public_url.clone().unwrap_or_else(|| "follows listen".to_owned())),
+        ("record_key", record_key),
+        ("public_url", config.public_url.clone().unwrap_or_else(|| "follows listen".to_owned())),
         ("tokens", tokens(&config.tokens)),
         ("providers", format!("{count}, a write needs {}: {}", count / 2 + 1, providers.join(", "))),
     ]

@@ -254,7 +254,9 @@ async fn a_hanging_provider_holds_nothing_up_but_the_deadline() {
 #[test]
 fn clocks_are_judged_by_their_distance() {
     let table = [
-        (0, Level::Ok, "0.000 s ahead of"),
+        (0, Level::Ok, "agrees"),
+        (-999, Level::Ok, "agrees"),
+        (1_000, Level::Ok, "1.000 s ahead of"),
         (-4_999, Level::Ok, "4.999 s behind"),
         (5_000, Level::Note, "5.000 s ahead of"),
         (-29_999, Level::Note, "29.999 s behind"),

@@ -4,10 +4,18 @@ use super::report::Finding;
 use crate::health::canary::CanaryState;
 use crate::provider::{ErrorKind, Operation, ProviderError};
 
+/// The difference of two clocks that is none, given how coarsely providers tell the time.
+const SKEW_NONE_MS: u64 = 1_000;
 /// The difference of two clocks that is worth a note.
 const SKEW_NOTED_MS: u64 = 5_000;
 /// The difference of two clocks that has to be mended; signatures are refused not far beyond.
 const SKEW_WRONG_MS: u64 = 30_000;
+
+/// Says that a provider of `kind` answers.
+pub(super) fn reached(kind: &str) -> Finding {
+    let text = if kind == "disk" { "the folder can be read" } else { "it answers, and accepts the key" };
+    Finding::ok("reach", text)
+}
 
 /// Says what a canary means beside those of the other providers.
 pub(super) fn canary(state: CanaryState, key_known: bool, any_ours: bool, any_used: bool) -> Finding {
@@ -45,7 +53,8 @@ pub(super) fn clock(offset_ms: i64) -> Finding {
     let apart = offset_ms.unsigned_abs();
     let text = format!("is {}.{:03} s {side} this machine's", apart / 1000, apart % 1000);
     match apart {
-        0..SKEW_NOTED_MS => Finding::ok(TOPIC, text),
+        0..SKEW_NONE_MS => Finding::ok(TOPIC, "agrees with this machine's"),
+        SKEW_NONE_MS..SKEW_NOTED_MS => Finding::ok(TOPIC, text),
         SKEW_NOTED_MS..SKEW_WRONG_MS => Finding::note(TOPIC, format!("{text}: is NTP running here?")),
         _ => Finding::fix(TOPIC, format!("{text}: set this machine's clock, with NTP")),
     }
