@@ -182,7 +182,9 @@ impl Audit {
         for (slot, provider) in self.fleet.iter() {
             let watched = &mut self.providers[slot.0];
             if watched.standing.is_usable() && !listed.contains(&slot) {
-                watched.standing = Standing::Silent("it was not listed".to_owned());
+                // It was silent when the audit that is resumed listed the others.
+                watched.standing = Standing::Silent("it was not listed when the audit began".to_owned());
+                watched.standing.note(provider.id().as_str()).iter().for_each(|note| self.screen.note(note));
             }
             watched.tail = Some(FeedTail::new(slot, provider.as_ref(), &self.clock, run.started_ms));
             run.unsure |= !watched.standing.is_usable();

@@ -87,7 +87,10 @@ impl Screen {
                 self.bar.set_length(total);
                 "{msg} {wide_bar} {human_pos}/{human_len} {eta}"
             }
-            None => "{spinner} {msg} {human_pos}",
+            None => {
+                self.bar.unset_length();
+                "{spinner} {msg} {human_pos}"
+            }
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);

@@ -47,7 +47,7 @@ impl RetryClass for RecordSourceError {
     }
 }
 
-/// Runs `request` until it succeeds, fails for good, or was retried [`RETRIES_MAX`] times.
+/// Runs `request` until it succeeds, fails for good, or was retried a few times.
 ///
 /// # Errors
 ///

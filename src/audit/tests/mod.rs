@@ -1,5 +1,6 @@
 //! Whole audits over providers in memory.
 
+mod disk;
 mod faults;
 mod orphans;
 mod runs;
