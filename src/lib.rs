@@ -12,7 +12,7 @@ pub mod catalog;
 pub mod health;
 pub mod replica;
 
-// pub mod audit;
+pub mod audit;
 pub mod read;
 pub mod repair;
 pub mod write;
@@ -21,6 +21,6 @@ pub mod http;
 
 pub mod config;
 
-// pub mod gateway;
+pub mod gateway;
 
-// pub mod cli;
+pub mod cli;

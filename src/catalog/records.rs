@@ -82,7 +82,9 @@ impl Catalog {
             missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("slot {} is slow", slot.0)));
             return Err(missed);
         };
-        self.apply_record(&record, &sealed, vec![slot]).await;
+        // A copy under suspicion is not called complete because its record can be read.
+        let suspect = self.is_suspect(record.name.hash(), record.version, slot);
+        self.apply_record(&record, &sealed, if suspect { Vec::new() } else { vec![slot] }).await;
         Ok((record, sealed))
     }
 

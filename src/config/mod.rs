@@ -84,7 +84,7 @@ impl Config {
         self.admin = admin.unwrap_or(self.admin);
         if file::same_listener(self.listen, self.admin) {
             return Err(format!(
-                "--listen and --admin have one address, {}; choose another port",
+                "the public and the admin listener have one address, {}; choose another port",
                 self.listen
             ));
         }

@@ -101,6 +101,19 @@ impl fmt::Display for Problem {
     }
 }
 
+impl serde::Serialize for Problem {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Problem", 5)?;
+        fields.serialize_field("file", &*self.file)?;
+        fields.serialize_field("line", &self.at.map(|at| at.line))?;
+        fields.serialize_field("column", &self.at.map(|at| at.column))?;
+        fields.serialize_field("path", &self.path)?;
+        fields.serialize_field("message", &self.message)?;
+        fields.end()
+    }
+}
+
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {

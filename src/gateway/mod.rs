@@ -4,6 +4,7 @@
 //! index → tasks → listeners. Shutdown: readiness fails → no new connections → requests in flight end by a
 //! deadline → loops stop → the current copy ends → everything is joined.
 
+pub mod check;
 pub mod fleet;
 
 use std::fs::File;

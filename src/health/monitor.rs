@@ -114,7 +114,7 @@ impl Monitor {
             let state = self.board.state(slot).lock();
             (state.canary, state.canary_at)
         };
-        if at.is_some_and(|at| at >= since) {
+        if at.is_some_and(|at| at > since) {
             return state == Some(CanaryState::Ours);
         }
         self.look(slot).await.is_ok_and(|state| state == CanaryState::Ours)

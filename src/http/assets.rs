@@ -61,8 +61,9 @@ pub(super) async fn delete(app: &App, name: AssetName, headers: &HeaderMap) -> R
     conditions::refuse(headers)?;
     let _permit = app.uploads.enter().await?;
     let receipt = app.flows.writer.delete(name).await?;
-    // There is no tombstone, and so no version, for a name that was absent already.
-    let version = receipt.and_then(|receipt| HeaderValue::try_from(receipt.record.version.to_string()).ok());
+    // A name that was absent already got no tombstone.
+    let version = receipt.map(|receipt| receipt.record.version.to_string());
+    let version = version.and_then(|version| HeaderValue::try_from(version).ok());
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().extend(version.map(|version| (fields::TRIPLICATE_VERSION, version)));
     Ok(response)

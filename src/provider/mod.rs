@@ -5,15 +5,16 @@
 //! not judge: it answers within its deadlines, and says what kind of failure it met.
 
 pub mod bunny;
-// pub mod contract;
+pub mod contract;
 pub mod disk;
 pub mod error;
-// pub mod faulty;
+pub mod faulty;
 pub mod fleet;
-// pub mod metered;
+pub mod metered;
 pub mod payload;
 pub mod race;
 pub mod s3;
+mod transport;
 pub mod trust;
 
 use std::fmt::Debug;
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use error::{ErrorKind, Operation, ProviderError};
+pub use error::{BuildError, ErrorKind, Operation, ProviderError};
 pub use fleet::{Fleet, Slot};
 pub use payload::Payload;
 pub use trust::{Observer, Trust};

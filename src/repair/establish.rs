@@ -50,7 +50,10 @@ impl Repairer {
             return;
         }
         match self.refill(&missing, &trusted).await {
-            Ok(true) => info!(providers = missing.len(), "canaries are written"),
+            Ok(true) => {
+                info!(providers = missing.len(), "canaries are written");
+                self.0.refill.lock().written_off.clear();
+            }
             Ok(false) => self.wait(),
             Err(failure) => {
                 warn!(%failure, "a provider cannot be made complete now");

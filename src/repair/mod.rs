@@ -25,11 +25,13 @@ use crate::catalog::{Catalog, IndexedVersion};
 use crate::clock::Clock;
 use crate::health::canary::CanaryState;
 use crate::health::monitor::Monitor;
-use crate::provider::{Fleet, Slot};
-use crate::replica::SealedRecord;
-use crate::replica::inspect::{Depth, Inspection, Listed};
+use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot};
+use crate::replica::{Object, SealedRecord};
+use crate::replica::inspect::{Depth, FaultKind, Inspection, Listed};
+use crate::replica::lists;
 use crate::replica::mend::{MendError, Mended, Mender};
 use crate::replica::pace::Pace;
+use crate::replica::source::SourceError;
 use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 
 /// Between two steps.
@@ -87,6 +89,19 @@ enum Attempt {
     Failed,
 }
 
+/// Tells whether trying again soon is useless: nobody has the bytes, or they must not be touched. A source
+/// that merely does not answer may have them.
+fn is_hopeless(failure: &MendError) -> bool {
+    match failure {
+        MendError::Refused(_) => true,
+        MendError::Target(_) => false,
+        MendError::NoSource { last, .. } => match last {
+            Some(SourceError::Provider(failure)) => failure.is_not_found(),
+            Some(SourceError::Damaged { .. }) | None => true,
+        },
+    }
+}
+
 impl Repairer {
     /// Builds a repairer.
     pub fn new(parts: Parts) -> Self {
@@ -126,13 +141,16 @@ impl Repairer {
             if page.is_empty() {
                 break;
             }
-            let jobs = page.iter().flat_map(|row| {
-                let lacks = move |slot: &&Slot| row.missing >> slot.0 & 1 == 1;
-                targets.iter().filter(lacks).map(move |slot| (row, *slot))
-            });
-            let jobs: Vec<_> = jobs.collect();
+            let lacking = |row: &IndexedVersion| {
+                let lacks = |slot: &Slot| row.missing >> slot.0 & 1 == 1;
+                targets.iter().copied().filter(lacks).collect::<Vec<_>>()
+            };
+            let jobs: Vec<_> = page
+                .into_iter()
+                .flat_map(|row| lacking(&row).into_iter().map(move |slot| (row.clone(), slot)))
+                .collect();
             let attempts = jobs.into_iter().map(|(row, slot)| async move {
-                (row.version, slot, self.attempt(row, slot, even_young).await)
+                (row.version, slot, self.attempt(&row, slot, even_young).await)
             });
             let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(COPIES_AT_ONCE).collect().await;
             let mut left = HashSet::new();
@@ -176,9 +194,8 @@ impl Repairer {
                 Attempt::Made
             }
             Err(failure) => {
-                let hopeless = matches!(failure, MendError::NoSource { .. } | MendError::Refused(_));
                 self.alarm(row, slot, &failure);
-                if hopeless {
+                if is_hopeless(&failure) {
                     self.0.hopeless.insert((row.version, slot), ());
                     Attempt::Hopeless
                 } else {
@@ -199,9 +216,13 @@ impl Repairer {
         let mut sources = parts.monitor.board().order();
         sources.sort_by_key(|source| !holders(source));
         let at = Key::record(row.name, row.version, row.kind);
-        let fetched = parts.catalog.fetch_record(&at, &sources).await;
-        let object = crate::replica::Object::Record;
-        let (record, sealed) = fetched.map_err(|_| MendError::NoSource { object, last: None })?;
+        let (record, sealed) = parts.catalog.fetch_record(&at, &sources).await.map_err(|missed| {
+            let detail = format!("no record: {}", missed.reasons.join("; "));
+            let nobody = missed.lacking.len() == parts.fleet.len();
+            let kind = if nobody { ErrorKind::NotFound } else { ErrorKind::Unavailable };
+            let failure = ProviderError::new(parts.fleet.id(slot), Operation::Get, kind).with_detail(detail);
+            MendError::NoSource { object: Object::Record, last: Some(failure.into()) }
+        })?;
         let copy = SealedRecord { record, sealed };
         if suspect {
             self.mend(&copy, slot, &sources).await?;
@@ -212,18 +233,25 @@ impl Repairer {
 
     /// Inspects a copy byte by byte and writes the right bytes over what is damaged.
     async fn mend(&self, copy: &SealedRecord, slot: Slot, sources: &[Slot]) -> Result<(), MendError> {
+        let parts = self.parts();
+        let pace = Pace::unlimited();
+        let found = lists::find(&parts.fleet, sources, &copy.record, &pace).await;
         let inspection = Inspection {
-            provider: self.parts().fleet.get(slot).clone(),
+            provider: parts.fleet.get(slot).clone(),
             copy: copy.clone(),
-            key: self.parts().key.clone(),
+            key: parts.key.clone(),
             depth: Depth::Bytes,
             listed: Listed::default(),
             record_seen: None,
-            list: None,
+            list: found.map(|found| found.list),
             list_seen: false,
-            pace: Pace::unlimited(),
+            pace,
         };
         let faults = inspection.run().await;
+        if let Some(fault) = faults.iter().find(|fault| fault.kind == FaultKind::Unreadable) {
+            let failure = ProviderError::new(parts.fleet.id(slot), Operation::Get, ErrorKind::Unavailable);
+            return Err(failure.with_detail(format!("{}: {}", fault.object, fault.detail)).into());
+        }
         let objects = faults.iter().filter(|fault| fault.mendable).map(|fault| fault.object).collect();
         let Mended { error, .. } = self.0.mender.mend(slot, copy, &objects, sources).await;
         error.map_or(Ok(()), Err)

@@ -28,6 +28,8 @@ pub const KEY: RecordKey = RecordKey::new([7; 32]);
 pub struct Script {
     /// Every request fails.
     pub down: Option<ErrorKind>,
+    /// After how many more requests every request fails with `Unavailable`.
+    pub calls_left: usize,
     /// Reading what lies under these keys fails.
     pub unreadable: BTreeMap<String, ErrorKind>,
     /// How many of the next reads fail with `Unavailable`.
@@ -64,6 +66,7 @@ impl Memory {
     pub fn new(id: &str) -> Self {
         let script = Script {
             down: None,
+            calls_left: usize::MAX,
             unreadable: BTreeMap::new(),
             failing_gets: 0,
             chunk_bytes: 10_000,
@@ -132,6 +135,10 @@ impl Memory {
     fn call(&self, operation: Operation, key: &str, range: Option<Range<u64>>) -> Result<Script> {
         self.0.calls.lock().push((operation, key.to_owned(), range));
         let mut script = self.0.script.lock();
+        if script.calls_left == 0 {
+            script.down = Some(ErrorKind::Unavailable);
+        }
+        script.calls_left = script.calls_left.saturating_sub(1);
         let failing = operation == Operation::Get && script.failing_gets > 0;
         script.failing_gets -= usize::from(failing);
         let reading = matches!(operation, Operation::Get | Operation::Stat);
@@ -293,7 +300,8 @@ impl Made {
     }
 
     fn new(name: &str, unix_ms: u64, put: Option<PutFields>, list: BlockList, bytes: Bytes) -> Self {
-        let random = name.bytes().fold(1, |random: u128, byte| (random << 8 | u128::from(byte)) % (1 << 79));
+        let hash = blake3::hash(name.as_bytes());
+        let random = hash.as_bytes().first_chunk().map_or(0, |bytes| u128::from(u64::from_be_bytes(*bytes)));
         let upload = UploadId::new(unix_ms, random);
         let version = Version { order: Order::from_unix_ms(unix_ms), upload };
         let record = Record { name: name.parse().unwrap(), version, created: to_utc(unix_ms), put };

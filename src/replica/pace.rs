@@ -2,12 +2,19 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Limits the bytes read in a second; all clones share the limit.
+/// Limits the bytes read in a second, and counts them; all clones share both.
 #[derive(Debug, Clone, Default)]
-pub struct Pace(Option<Arc<Limit>>);
+pub struct Pace(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    limit: Option<Limit>,
+    taken: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Limit {
@@ -19,22 +26,26 @@ struct Limit {
 impl Pace {
     /// Limits nothing.
     pub fn unlimited() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// Allows `rate` bytes a second; 0 limits nothing, and so does more than 4 GiB.
     pub fn bytes_per_second(rate: u64) -> Self {
         let burst = u32::try_from(rate).ok().and_then(NonZeroU32::new);
-        Self(
-            burst.map(|burst| {
-                Arc::new(Limit { limiter: RateLimiter::direct(Quota::per_second(burst)), burst })
-            }),
-        )
+        let limit =
+            burst.map(|burst| Limit { limiter: RateLimiter::direct(Quota::per_second(burst)), burst });
+        Self(Arc::new(Inner { limit, taken: AtomicU64::new(0) }))
     }
 
-    /// Waits until `bytes` more may be read.
+    /// Returns how many bytes were taken so far.
+    pub fn bytes_taken(&self) -> u64 {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes`, and waits until more may be read.
     pub async fn take(&self, bytes: u64) {
-        let Some(limit) = &self.0 else {
+        self.0.taken.fetch_add(bytes, Ordering::Relaxed);
+        let Some(limit) = &self.0.limit else {
             return;
         };
         let burst = u64::from(limit.burst.get());

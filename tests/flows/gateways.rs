@@ -49,7 +49,7 @@ async fn order_holds_for_any_two_of_three_providers() {
     let mut round = 0;
     for away in [2, 0, 1, 2, 0] {
         site.faulty[away].set_all(Fault::Error(ErrorKind::Unavailable));
-        let mut other = site.stack(Clock::manual(NOW - round * 1_000));
+        let other = site.stack(Clock::manual(NOW - round * 1_000));
         other.look().await;
         other.put("a.png", &bytes(round, 10)).await.unwrap();
         other.tasks.shut_down(Duration::from_secs(60)).await;

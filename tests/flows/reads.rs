@@ -110,8 +110,9 @@ async fn only_wrong_bytes_are_evidence_and_repair_mends_them() {
         site.flip(slot, key.as_str(), 100_000);
     }
     // Whoever is asked first, the damaged ones are asked as well when the good one is out of the way.
-    site.faulty[2].queue(Operation::Get, Fault::Delay(Duration::from_secs(5)));
+    site.faulty[2].set(Operation::Get, Fault::Delay(Duration::from_secs(5)));
     assert_eq!(stack.get("a.bin").await.unwrap(), content);
+    site.faulty[2].heal();
     assert!(suspects(&stack) >= 1);
     while suspects_left(&stack).await > 0 {
         stack.repairer.step().await;

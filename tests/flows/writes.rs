@@ -43,6 +43,7 @@ async fn one_provider_down_is_two_copies_and_repair_makes_the_third() {
         let stored = receipt.copies.iter().filter(|(_, state)| *state == CopyState::Stored).count();
         assert_eq!(stored, 2);
         assert_eq!(stack.get("a.png").await.unwrap(), bytes(1, 200_000));
+        stack.tasks.shut_down(Duration::from_secs(60)).await;
         site.faulty[down.0].heal();
         // Old enough not to be taken for a write that is still on its way.
         tokio::time::advance(Duration::from_secs(60)).await;
