@@ -183,7 +183,8 @@ mod tests {
         };
         let validators = Validators::new(put.blake3, "2026-11-22T11:05:31Z".parse().unwrap());
         let ours = format!("\"{HEX}\"");
-        let table: [(&str, &[(&str, &str)], Result<Plan, u16>); 10] = [
+        type Fields<'a> = &'a [(&'a str, &'a str)];
+        let table: [(&str, Fields<'_>, Result<Plan, u16>); 10] = [
             ("GET", &[], Ok(Plan::Whole)),
             ("HEAD", &[], Ok(Plan::Head)),
             ("GET", &[("range", "bytes=2-4")], Ok(Plan::Part(2..5))),

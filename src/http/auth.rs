@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn tokens_are_found_in_either_header_field() {
         let tokens = Tokens::new(vec![token("a", &[]), token("b", &[])]);
-        let table: [(&[(&str, &str)], Option<&str>); 11] = [
+        type Fields = &'static [(&'static str, &'static str)];
+        let table: [(Fields, Option<&str>); 11] = [
             (&[("authorization", "Bearer secret-a")], Some("a")),
             (&[("authorization", "bearer secret-b")], Some("b")),
             (&[("authorization", "BEARER  secret-b ")], Some("b")),

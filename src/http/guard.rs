@@ -7,9 +7,9 @@
 //! 1. *Head.* Bytes are kept back until the head is complete and judged. The first byte has a deadline (the
 //!    head's on a new connection, the idle one between requests), the rest of the head another.
 //! 2. *Body.* Exactly the bytes of the body are handed on, whether counted or chunked.
-//! 3. *Turn.* The next head is not looked at before the response to this one is finished, which the service
-//!    tells by dropping its [`TurnEnd`]. A pipelined request can so never be mistaken for a body, nor be
-//!    refused over the answer to the one before.
+//! 3. *Next.* The parser asks for more only once its response is written (it is told that clients may close
+//!    their half, so it does not look whether they did). A pipelined request waits here until then: it can
+//!    not be mistaken for a body, nor be refused over the answer to the one before.
 //!
 //! A refused head never reaches the parser: that one sees the end of the input, closes, and the guard writes
 //! the answer before it shuts the socket down. While unread bytes are on their way it then reads and forgets
@@ -23,12 +23,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
@@ -51,42 +49,6 @@ pub(super) struct Deadlines {
     pub(super) write: Duration,
 }
 
-/// Whose turn it is on one connection: the client's, or the service's.
-#[derive(Debug, Default)]
-pub(super) struct Turn {
-    answering: AtomicBool,
-    reader: AtomicWaker,
-}
-
-impl Turn {
-    fn begin(&self) {
-        self.answering.store(true, Ordering::Release);
-    }
-
-    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
-        self.reader.register(cx.waker());
-        if self.answering.load(Ordering::Acquire) { Poll::Pending } else { Poll::Ready(()) }
-    }
-}
-
-/// The service's word that its response is finished, given by dropping this.
-#[derive(Debug)]
-pub(super) struct TurnEnd(Arc<Turn>);
-
-impl TurnEnd {
-    /// Promises to end the turn of `turn`.
-    pub(super) fn new(turn: &Arc<Turn>) -> Self {
-        Self(Arc::clone(turn))
-    }
-}
-
-impl Drop for TurnEnd {
-    fn drop(&mut self) {
-        self.0.answering.store(false, Ordering::Release);
-        self.0.reader.wake();
-    }
-}
-
 /// Writes the answer to a refused head; the head is given as far as it came.
 pub(super) type Answer = Arc<dyn Fn(Refusal, &[u8]) -> Bytes + Send + Sync>;
 
@@ -94,7 +56,6 @@ pub(super) type Answer = Arc<dyn Fn(Refusal, &[u8]) -> Bytes + Send + Sync>;
 pub(super) struct Guarded<S> {
     socket: S,
     deadlines: Deadlines,
-    turn: Arc<Turn>,
     answer: Answer,
     phase: Phase,
     /// Bytes that were read and not yet handed on.
@@ -135,11 +96,10 @@ enum Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// Puts a guard before a new socket.
-    pub(super) fn new(socket: S, deadlines: Deadlines, turn: Arc<Turn>, answer: Answer) -> Self {
+    pub(super) fn new(socket: S, deadlines: Deadlines, answer: Answer) -> Self {
         Self {
             socket,
             deadlines,
-            turn,
             answer,
             phase: Phase::Head,
             incoming: BytesMut::new(),
@@ -152,7 +112,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 
     /// Brings the head to its verdict; afterwards the phase is another one.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.turn.poll_over(cx));
         loop {
             // Empty lines before a request line are noise of old clients (RFC 9112, section 2.2).
             while self.incoming.starts_with(b"\r\n") {
@@ -199,7 +158,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
                     BodyFraming::Length(bytes) => Phase::Counted(bytes),
                     BodyFraming::Chunked => Phase::Chunked(ChunkScanner::new()),
                 };
-                self.turn.begin();
             }
             Err(refusal) => self.refuse(refusal),
         }

@@ -5,18 +5,15 @@
 //! in flight end until a deadline, and then drops what is left. Client connections are limited; over the limit
 //! new ones wait in the kernel's queue.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
-use http_body::{Frame, SizeHint};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,10 +26,11 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::framing::Refusal;
-use super::guard::{Answer, Deadlines, Guarded, Turn, TurnEnd};
+use super::guard::{Answer, Deadlines, Guarded};
 use super::layers::{self, Watch};
 use super::problem::{Problem, ProblemKind};
 use crate::task::Tasks;
+use crate::write::Outcome;
 
 /// How many clients may be connected to one listener at once.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -136,19 +134,14 @@ impl Connection {
     async fn run(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         // Small answers go out at once; a socket that cannot be told so works all the same.
         let _ = stream.set_nodelay(true);
-        let turn = Arc::new(Turn::default());
-        let guarded = Guarded::new(stream, self.deadlines, Arc::clone(&turn), self.answer);
+        let guarded = Guarded::new(stream, self.deadlines, self.answer);
         let router = self.router;
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let end = TurnEnd::new(&turn);
             request.extensions_mut().insert(Peer(peer));
-            let answer = router.clone().oneshot(request.map(Body::new));
-            async move {
-                let response: Response<Body> = answer.await?;
-                Ok::<_, Infallible>(response.map(|body| TurnBody { body, _end: end }))
-            }
+            router.clone().oneshot(request.map(Body::new))
         });
-        // The guard has the deadlines for heads; half-closed clients still get their answer.
+        // The guard has the deadlines for heads, and it counts on being asked for the next head only when it is
+        // wanted. Half-closed clients still get their answer.
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
@@ -172,32 +165,6 @@ impl Connection {
     }
 }
 
-/// The body of a response, whose end is the end of the turn.
-struct TurnBody {
-    body: Body,
-    _end: TurnEnd,
-}
-
-impl http_body::Body for TurnBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Builds the answers to refused heads.
 fn answer(watch: Watch) -> Answer {
     Arc::new(move |refusal, head| {
@@ -209,6 +176,8 @@ fn answer(watch: Watch) -> Answer {
             }
             Refusal::Timeout => Problem::new(ProblemKind::Timeout, "the head did not arrive in time"),
         };
+        let is_write = ["PUT ", "POST ", "DELETE "].iter().any(|method| head.starts_with(method.as_bytes()));
+        let problem = if is_write { problem.with_outcome(Outcome::NotCommitted) } else { problem };
         let request_id = watch.request_id();
         layers::note_refused_head(&watch, &problem, &request_id);
         write_answer(&problem, &request_id, !head.starts_with(b"HEAD "))

@@ -1,5 +1,7 @@
 //! Raw bytes against the listener and its guard, with a small router behind.
 
+use std::convert::Infallible;
+
 use axum::extract::Request as AxumRequest;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -66,6 +68,7 @@ fn router(told: mpsc::UnboundedSender<&'static str>, release: Arc<Semaphore>, wa
         .route("/", any(|| async { "hello" }))
         .route("/count", put(count))
         .route("/refuse", any(|| async { Problem::new(ProblemKind::Unauthorized, "no").into_response() }))
+        .route("/slow", any(answer_slowly))
         .route("/panic", any(panic_at_once))
         .route("/broken", any(broken))
         .route("/endless", any(move || endless(Told(told.clone()))))
@@ -78,6 +81,12 @@ async fn count(request: AxumRequest) -> AxumResponse {
         Ok(bytes) => format!("{} bytes", bytes.len()).into_response(),
         Err(_) => Problem::new(ProblemKind::IncompleteBody, "broken").into_response(),
     }
+}
+
+/// Takes longer than the short deadlines, which are for the client alone.
+async fn answer_slowly() -> &'static str {
+    tokio::time::sleep(SHORT * 3).await;
+    "slow"
 }
 
 async fn panic_at_once() -> StatusCode {
@@ -181,7 +190,10 @@ async fn broken_heads_are_answered_with_a_problem_and_the_connection_is_closed()
         ("\u{16}\u{3}\u{1}\u{2}\n".into(), "400"),
     ];
     for (request, status) in table {
-        assert_problem(&exchange(&server, request.as_bytes()).await, status);
+        let answer = exchange(&server, request.as_bytes()).await;
+        assert_problem(&answer, status);
+        let outcome = answer.contains(r#""outcome":"not-committed""#);
+        assert_eq!(outcome, request.starts_with("PUT"), "{answer}");
     }
 }
 
@@ -209,6 +221,16 @@ async fn an_idle_connection_is_let_go_after_its_answer() {
     let server = start(settings(SHORT)).await;
     let answer = exchange(&server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_answer_does_not_count_as_an_idle_client() {
+    let server = start(settings(SHORT)).await;
+    let mut stream = connect(&server).await;
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut stream, "slow").await.starts_with("HTTP/1.1 200"));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut stream, "hello").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -248,7 +270,8 @@ async fn a_broken_request_behind_a_good_one_takes_nothing_from_its_answer() {
 #[tokio::test]
 async fn the_body_of_a_refused_request_is_never_taken_for_a_request() {
     let server = start(settings(PATIENCE)).await;
-    let smuggled = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(40_000);
+    let smuggled = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000_000);
+    // More than all buffers hold: the server must take it for the client to get as far as reading.
     let head = format!("PUT /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", smuggled.len());
     let answer = exchange(&server, format!("{head}{smuggled}").as_bytes()).await;
     assert_problem(&answer, "401");
