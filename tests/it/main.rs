@@ -13,4 +13,5 @@
 mod support;
 
 mod kit_bunny;
+mod kit_proxy;
 mod kit_servers;

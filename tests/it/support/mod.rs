@@ -6,6 +6,7 @@ pub mod bunny;
 pub mod install;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 // pub mod provider;
 pub mod servers;
 pub mod wire;
