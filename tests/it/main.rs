@@ -13,5 +13,6 @@
 mod support;
 
 mod kit_bunny;
+mod kit_data;
 mod kit_proxy;
 mod kit_servers;

@@ -2,12 +2,14 @@
 
 pub mod bucket;
 pub mod bunny;
-// pub mod gateway;
+pub mod copies;
+pub mod data;
+pub mod gateway;
 pub mod install;
 pub mod ports;
 pub mod process;
+pub mod provider;
 pub mod proxy;
-// pub mod provider;
 pub mod servers;
 pub mod wire;
 
