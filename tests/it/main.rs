@@ -16,3 +16,15 @@ mod kit_bunny;
 mod kit_data;
 mod kit_proxy;
 mod kit_servers;
+
+mod admin;
+mod audit;
+mod delete;
+mod http_read;
+mod http_refusals;
+mod http_write;
+mod identity;
+mod providers_down;
+mod read_faults;
+mod restart;
+mod upload_and_read;

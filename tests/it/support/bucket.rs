@@ -9,7 +9,7 @@ use http::Method;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{Attribute, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
 
 use super::servers::{KEY_ID, REGION, S3Server, SECRET};
 use super::{http_client, install_crypto};
@@ -75,6 +75,12 @@ impl Bucket {
     /// Reads an object.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
         self.try_get(key).await.unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+
+    /// Returns the content type of an object.
+    pub async fn content_type(&self, key: &str) -> Option<String> {
+        let got = self.store.get(&Path::from(key)).await.expect("the object is there");
+        got.attributes.get(&Attribute::ContentType).map(|value| value.as_ref().to_owned())
     }
 
     /// Writes an object.

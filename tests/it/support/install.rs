@@ -81,9 +81,9 @@ pub fn once(
 /// Says that the program is missing, or what it complained of.
 pub fn run(command: &mut Command) -> Result<String, String> {
     let program = command.get_program().display().to_string();
-    let output = command.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{program} is not installed"),
-        _ => format!("{program}: {error}"),
+    let output = command.output().map_err(|error| {
+        let missing = error.kind() == ErrorKind::NotFound;
+        if missing { format!("{program} is not installed") } else { format!("{program}: {error}") }
     })?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

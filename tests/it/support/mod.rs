@@ -10,6 +10,7 @@ pub mod ports;
 pub mod process;
 pub mod provider;
 pub mod proxy;
+pub mod raw;
 pub mod servers;
 pub mod wire;
 

@@ -121,6 +121,15 @@ impl Provider {
         }
     }
 
+    /// Returns the content type under which an S3 provider or Bunny holds an object.
+    pub async fn content_type(&self, key: &str) -> Option<String> {
+        match &self.store {
+            Store::Bucket(bucket) => bucket.content_type(key).await,
+            Store::Bunny(bunny) => bunny.content_type(key),
+            Store::Disk(_) => None,
+        }
+    }
+
     /// Writes an object.
     pub async fn put(&self, key: &str, bytes: Bytes) {
         match &self.store {
@@ -218,6 +227,11 @@ impl Trio {
             bunny: Provider::bunny("bunny").await,
         }
     }
+}
+
+/// Makes three folders, for features that have nothing to do with providers.
+pub fn three_disks() -> [Provider; 3] {
+    ["disk-a", "disk-b", "disk-c"].map(Provider::disk)
 }
 
 fn walk(root: &Path, at: &Path, keys: &mut Vec<String>) {

@@ -69,11 +69,6 @@ impl S3Server {
         cell.get_or_init(|| Self::private(make)).await.clone()
     }
 
-    /// Returns who wrote the server.
-    pub fn make(&self) -> Make {
-        self.make
-    }
-
     /// Returns the port of the S3 listener.
     pub fn port(&self) -> u16 {
         self.ports[0]

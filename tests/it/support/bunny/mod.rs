@@ -150,6 +150,11 @@ impl Bunny {
         self.state().tree.lock().unwrap().file(key).map(|file| file.bytes.clone())
     }
 
+    /// Returns the type that a file was uploaded with.
+    pub fn content_type(&self, key: &str) -> Option<String> {
+        self.state().tree.lock().unwrap().file(key)?.content_type.clone()
+    }
+
     /// Writes a file.
     pub fn put(&self, key: &str, bytes: Bytes) {
         let now = self.state().now();
