@@ -1,7 +1,7 @@
 //! The admin listener, and `--check`: what operators look at.
 
 use crate::support::data;
-use crate::support::gateway::Setup;
+use crate::support::gateway::{Outcome, Setup};
 use crate::support::provider::Trio;
 
 #[tokio::test]
@@ -49,12 +49,13 @@ async fn a_check_tells_what_to_fix() {
     gateway.stop().await;
     let fine = gateway.run(&["--check"]).await;
     assert_eq!(fine.code, 0, "{fine:?}");
-    assert!(trio.all().iter().all(|provider| fine.stdout.contains(provider.name())), "{fine:?}");
+    let text = |outcome: &Outcome| format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(trio.all().iter().all(|provider| text(&fine).contains(provider.name())), "{fine:?}");
     for down in trio.all() {
         down.wire().refuse().await;
         let outcome = gateway.run(&["--check"]).await;
         assert_eq!(outcome.code, 2, "{outcome:?}");
-        assert!(outcome.stdout.contains(down.name()), "{outcome:?}");
+        assert!(text(&outcome).contains(down.name()), "{outcome:?}");
         down.wire().restore().await;
     }
     let broken = Setup::of(&trio.all()).yaml("surprise: 1").prepare().run(&["--check"]).await;

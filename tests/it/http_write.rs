@@ -100,7 +100,7 @@ async fn a_receipt_says_what_was_stored_where() {
     assert_eq!(json["size"], 5);
     assert_eq!(json["blake3"], blake3::hash(b"hello").to_hex().as_str());
     assert_eq!(json["sha256"], HEXLOWER.encode(digest(&SHA256, b"hello").as_ref()));
-    assert_eq!(json["content_type"], "text/plain");
+    assert!(json["content_type"].as_str().unwrap().starts_with("text/plain"), "{json}");
     assert_eq!(json["url"], format!("{}/icons/a%20b.txt", gateway.public()));
     assert_eq!(json["copies"], json!({"disk-a": "stored", "disk-b": "stored", "disk-c": "stored"}));
     assert!(receipt.header("location").ends_with("/icons/a%20b.txt"));

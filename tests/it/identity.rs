@@ -31,7 +31,8 @@ async fn has_canary(provider: &Provider) -> bool {
     provider.get(&format!("canary/{}", provider.name())).await.is_some()
 }
 
-async fn fill(gateway: &TestGateway) -> Vec<(String, Bytes)> {
+/// Stores some assets, deletes one, and waits until all providers hold the same.
+async fn fill(gateway: &TestGateway, trio: &Trio) -> Vec<(String, Bytes)> {
     let mut assets: Vec<_> = data::icons()[100..106]
         .iter()
         .map(|(file, bytes)| (format!("icons/{file}"), bytes.clone()))
@@ -43,6 +44,11 @@ async fn fill(gateway: &TestGateway) -> Vec<(String, Bytes)> {
     }
     gateway.put_everywhere("gone.bin", data::bytes("gone", 5)).await;
     assert_eq!(gateway.delete("gone.bin").await.status, 204);
+    let same = || async {
+        let whole = content(&trio.bunny).await;
+        (content(&trio.one).await == whole && content(&trio.two).await == whole).then_some(())
+    };
+    eventually("the tombstone lies everywhere", Duration::from_secs(30), same).await;
     assets
 }
 
@@ -62,7 +68,7 @@ async fn assert_refilled(trio: &Trio, refilled: &[&Provider], assets: &[(String,
 async fn two_s3_servers_swapped_for_empty_ones_are_no_404_and_no_delete_and_are_refilled() {
     let trio = Trio::private().await;
     let mut gateway = Setup::of(&trio.all()).yaml("cache: { memory: 0, disk: 0 }").start().await;
-    let assets = fill(&gateway).await;
+    let assets = fill(&gateway, &trio).await;
     let before = content(&trio.bunny).await;
     for provider in [&trio.one, &trio.two] {
         provider.bucket().server().swap_for_empty().await;
@@ -98,7 +104,7 @@ async fn two_s3_servers_swapped_for_empty_ones_are_no_404_and_no_delete_and_are_
 async fn a_wiped_provider_is_refilled_by_itself() {
     let trio = Trio::shared().await;
     let gateway = Setup::of(&trio.all()).start().await;
-    let assets = fill(&gateway).await;
+    let assets = fill(&gateway, &trio).await;
     trio.one.wipe().await;
     for (name, bytes) in &assets {
         let read = gateway.get(name).await;
@@ -112,7 +118,7 @@ async fn a_wiped_provider_is_refilled_by_itself() {
 async fn a_wiped_bunny_is_refilled_by_itself() {
     let trio = Trio::shared().await;
     let mut gateway = Setup::of(&trio.all()).start().await;
-    let assets = fill(&gateway).await;
+    let assets = fill(&gateway, &trio).await;
     let whole = content(&trio.one).await;
     gateway.stop().await;
     trio.bunny.zone().wipe();
@@ -129,7 +135,7 @@ async fn a_wiped_bunny_is_refilled_by_itself() {
 async fn a_provider_with_a_foreign_canary_is_never_written_to() {
     let trio = Trio::shared().await;
     let mut gateway = Setup::of(&trio.all()).start().await;
-    let assets = fill(&gateway).await;
+    let assets = fill(&gateway, &trio).await;
     gateway.stop().await;
     let own = trio.two.get("canary/s3-two").await.expect("a canary");
     let foreign = trio.one.get("canary/s3-one").await.expect("a canary");
@@ -169,7 +175,7 @@ async fn a_provider_with_a_foreign_canary_is_never_written_to() {
 async fn a_gateway_with_another_record_key_writes_nothing_anywhere() {
     let trio = Trio::shared().await;
     let mut gateway = Setup::of(&trio.all()).start().await;
-    fill(&gateway).await;
+    fill(&gateway, &trio).await;
     gateway.stop().await;
     let mut before = Vec::new();
     for provider in trio.all() {

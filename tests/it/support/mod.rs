@@ -1,5 +1,6 @@
 //! The test kit: real servers, an emulator, a fault proxy, the gateway under test, and data.
 
+pub mod answer;
 pub mod bucket;
 pub mod bunny;
 pub mod copies;
