@@ -2,6 +2,8 @@
 //!
 //! `cargo bench` runs them at full size; `cargo test` runs each once, small. Compare figures of one run only.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../tests/stack/mod.rs"]
 mod stack;
 

@@ -233,7 +233,10 @@ mod tests {
         let list = hash_blocks(&bytes);
         let size = bytes.len() as u64;
         let values = list.as_bytes();
-        assert_eq!(BlockList::prove(values.slice(32..), list.hash(), size).err(), Some(BlockError::ListLength));
+        assert_eq!(
+            BlockList::prove(values.slice(32..), list.hash(), size).err(),
+            Some(BlockError::ListLength)
+        );
         let mut flipped = values.to_vec();
         flipped[40] ^= 1;
         assert_eq!(BlockList::prove(flipped.into(), list.hash(), size).err(), Some(BlockError::ListHash));

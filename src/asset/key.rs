@@ -178,7 +178,8 @@ fn parse_kind(text: &str) -> Option<KeyKind> {
         ("names", _, Some(name), Some(file)) => {
             let (version, kind) = file.split_once('.')?;
             let (order, upload) = version.split_once('-')?;
-            let version = Version { order: Order::from_inverted_hex(order).ok()?, upload: upload.parse().ok()? };
+            let version =
+                Version { order: Order::from_inverted_hex(order).ok()?, upload: upload.parse().ok()? };
             KeyKind::Record { name: name.parse().ok()?, version, kind: kind.parse().ok()? }
         }
         ("feed", minute, Some(file), None) => {

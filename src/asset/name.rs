@@ -216,7 +216,8 @@ impl FromStr for NameHash {
 
     /// Reads 64 lower-case hex digits; a key has one spelling.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| super::digest::DigestError)?;
+        let bytes =
+            data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| super::digest::DigestError)?;
         Ok(Self(bytes.try_into().map_err(|_| super::digest::DigestError)?))
     }
 }

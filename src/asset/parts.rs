@@ -67,7 +67,7 @@ mod tests {
         for (size, expected) in table {
             assert_eq!(sizes(size), expected, "{size}");
             assert_eq!(all(size).map(|part| part.bytes).collect::<Vec<_>>(), expected, "{size}");
-            assert_eq!(all(size).map(|part| part.start).is_sorted(), true);
+            assert!(all(size).map(|part| part.start).is_sorted());
             assert_eq!(all(size).last().map_or(0, |part| part.span().end), size);
         }
     }

@@ -158,9 +158,7 @@ impl Catalog {
             return known;
         }
         let inner = self.0.clone();
-        self.blocking(move || Ok(inner.known.load(name, || inner.index.versions(name))?))
-            .await
-            .unwrap_or_default()
+        self.blocking(move || inner.known.load(name, || inner.index.versions(name))).await.unwrap_or_default()
     }
 
     /// Returns all known versions of a name, the newest first.

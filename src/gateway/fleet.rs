@@ -28,8 +28,7 @@ pub fn build(
     let board = Board::new(names, clock.clone(), telemetry.clone());
     let observer: Arc<dyn Observer> = Arc::new(board.clone());
     let metered = providers.into_iter().enumerate().map(|(slot, provider)| {
-        let metered =
-            Metered::new(provider, Slot(slot), telemetry.clone(), observer.clone(), clock.clone());
+        let metered = Metered::new(provider, Slot(slot), telemetry.clone(), observer.clone(), clock.clone());
         Arc::new(metered) as Arc<dyn Provider>
     });
     Ok((Fleet::new(metered.collect()), board))

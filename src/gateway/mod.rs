@@ -130,7 +130,8 @@ impl Gateway {
     pub async fn build(config: Config) -> Result<(Self, Greeting), StartError> {
         let lock = lock_state(&config.state)?;
         let key = record_key::resolve(&config.record_key, Missing::Make)?;
-        let generated = config.tokens.is_empty().then(|| token::load_or_generate(&config.state)).transpose()?;
+        let generated =
+            config.tokens.is_empty().then(|| token::load_or_generate(&config.state)).transpose()?;
         let (clock, telemetry, tasks) = (Clock::system(), Telemetry::new(), Tasks::new());
         let (fleet, board) = fleet::build(&config.providers, &clock, &telemetry)?;
         let parts = Parts::assemble(config, fleet, board, key.key.clone(), clock, telemetry, tasks)?;

@@ -204,8 +204,7 @@ mod tests {
         let faulty = Arc::new(Faulty::new(Arc::new(disk)));
         let observer = Arc::new(Outcomes::default());
         let provider = Arc::clone(&faulty) as Arc<dyn Provider>;
-        let metered =
-            Metered::new(provider, Slot(0), Telemetry::new(), observer.clone(), clock.clone());
+        let metered = Metered::new(provider, Slot(0), Telemetry::new(), observer.clone(), clock.clone());
         let key = Key::part(clock.upload_id(), 0);
         metered.put(&key, &Payload::from(bytes::Bytes::from_static(b"hello")), "text/plain").await.unwrap();
         let download = metered.get(&key, None).await.unwrap();
@@ -228,8 +227,7 @@ mod tests {
         let telemetry = Telemetry::new();
         let observer = Arc::new(Outcomes::default());
         let provider = Arc::clone(&faulty) as Arc<dyn Provider>;
-        let metered =
-            Metered::new(provider, Slot(0), telemetry.clone(), observer.clone(), clock.clone());
+        let metered = Metered::new(provider, Slot(0), telemetry.clone(), observer.clone(), clock.clone());
         let key = Key::part(clock.upload_id(), 0);
 
         metered.list_dir("").await.unwrap();

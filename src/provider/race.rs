@@ -102,7 +102,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn outcomes_by_table() {
         // (answers, the winner, milliseconds until the end)
-        let table: [(&[(u64, bool)], Option<usize>, u64); 7] = [
+        type Row<'a> = (&'a [(u64, bool)], Option<usize>, u64);
+        let table: [Row<'_>; 7] = [
             (&[(10, true), (10, true)], Some(0), 10),
             (&[(10, false), (10, true)], Some(1), 20),
             (&[(60_000, true), (10, true)], Some(1), 310),

@@ -26,12 +26,12 @@ use crate::clock::Clock;
 use crate::health::canary::CanaryState;
 use crate::health::monitor::Monitor;
 use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot};
-use crate::replica::{Object, SealedRecord};
 use crate::replica::inspect::{Depth, FaultKind, Inspection, Listed};
 use crate::replica::lists;
 use crate::replica::mend::{MendError, Mended, Mender};
 use crate::replica::pace::Pace;
 use crate::replica::source::SourceError;
+use crate::replica::{Object, SealedRecord};
 use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 
 /// Between two steps.

@@ -32,7 +32,13 @@ pub async fn record(provider: &dyn Provider, at: &Key, sealed: &Bytes) -> Result
 }
 
 /// Stores the feed entry "this provider holds this version completely", in the minute of the provider's clock.
-pub async fn feed(provider: &dyn Provider, clock: &Clock, name: NameHash, version: Version, kind: Kind) -> Result<()> {
+pub async fn feed(
+    provider: &dyn Provider,
+    clock: &Clock,
+    name: NameHash,
+    version: Version,
+    kind: Kind,
+) -> Result<()> {
     let now = clock.unix_ms().saturating_add_signed(provider.clock_offset_ms().unwrap_or(0));
     let at = Key::feed(now / 60_000, name, version, kind);
     let line = Bytes::from(format!("{version} {name} {}\n", kind.as_str()));

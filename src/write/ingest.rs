@@ -156,7 +156,7 @@ fn sniff(declared: Option<&str>, first: &[u8]) -> Arc<str> {
     let sniffed = || infer::get(first).map(|kind| kind.mime_type());
     let text = || std::str::from_utf8(first).is_ok_and(|text| !text.is_empty() && !text.contains('\0'));
     let plain = || if text() { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-    declared.map_or_else(|| sniffed().unwrap_or_else(plain), |declared| declared).into()
+    declared.or_else(sniffed).unwrap_or_else(plain).into()
 }
 
 fn broken(error: BodyError) -> WriteError {

@@ -2,6 +2,8 @@
 //!
 //! Time is tokio's paused clock, so time-outs cost nothing. Copies are compared at each provider directly.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../stack/mod.rs"]
 mod stack;
 
@@ -48,7 +50,11 @@ impl Site {
         let folder = self.folder.path().join(["a", "b", "c"][slot.0]);
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap()
+            } else {
+                std::fs::remove_file(path).unwrap()
+            }
         }
     }
 

@@ -53,7 +53,11 @@ async fn no_fault_of_any_one_provider_shows_in_any_range() {
                 let read = stack.get_range("big.bin", Some(range.clone())).await.unwrap();
                 let expected = content.slice(range.start as usize..range.end as usize);
                 assert!(read == expected, "{fault:?} at {slot} for {range:?}");
-                assert!(began.elapsed() < Duration::from_secs(4), "{fault:?} at {slot}: {:?}", began.elapsed());
+                assert!(
+                    began.elapsed() < Duration::from_secs(4),
+                    "{fault:?} at {slot}: {:?}",
+                    began.elapsed()
+                );
             }
             site.faulty[slot].heal();
         }

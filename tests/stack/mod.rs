@@ -2,6 +2,8 @@
 //!
 //! Shared by the flow tests, which put faults into it, and the benches.
 
+#![allow(dead_code, unreachable_pub, reason = "each of its users needs a part of it")]
+
 use std::path::Path;
 use std::sync::Arc;
 
