@@ -11,6 +11,8 @@
 //! provider.
 
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod interpolate;
 mod load;
 mod problem;

@@ -132,6 +132,9 @@ impl Gateway {
         let key = record_key::resolve(&config.record_key, Missing::Make)?;
         let generated =
             config.tokens.is_empty().then(|| token::load_or_generate(&config.state)).transpose()?;
+        if config.cache.disk_bytes > 0 {
+            warn!("cache.disk is not supported yet and is taken as 0");
+        }
         let (clock, telemetry, tasks) = (Clock::system(), Telemetry::new(), Tasks::new());
         let (fleet, board) = fleet::build(&config.providers, &clock, &telemetry)?;
         let parts = Parts::assemble(config, fleet, board, key.key.clone(), clock, telemetry, tasks)?;
@@ -159,8 +162,10 @@ impl Gateway {
         let public = serve("public", public, http::public_router(app.clone()));
         let admin = serve("admin", admin, http::admin_router(app.clone()));
         let order = async {
-            parts.start().await;
-            stop.cancelled().await;
+            tokio::select! {
+                () = parts.start() => stop.cancelled().await,
+                () = stop.cancelled() => {}
+            }
             info!("shutting down");
             app.begin_shutdown();
             listeners.cancel();

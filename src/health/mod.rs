@@ -172,9 +172,12 @@ impl Board {
         self.0.telemetry.metrics().provider_trusted.get_or_create(&labels).set(trusted);
         if before != Some(canary) {
             let detail = format!("the canary is {}", canary.as_str());
-            match canary {
-                CanaryState::Ours => tracing::info!(provider = %labels.provider, "{detail}"),
-                CanaryState::Missing | CanaryState::Foreign => {
+            match (before, canary) {
+                // A provider that is new to us may simply be new.
+                (_, CanaryState::Ours) | (None, CanaryState::Missing) => {
+                    tracing::info!(provider = %labels.provider, "{detail}");
+                }
+                (_, CanaryState::Missing | CanaryState::Foreign) => {
                     tracing::error!(provider = %labels.provider, "{detail}");
                 }
             }

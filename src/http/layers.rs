@@ -79,6 +79,7 @@ pub(super) async fn around(State(watch): State<Watch>, request: Request, next: N
     metrics.request_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
     line.status = labels.status;
     line.whole |= response.body().is_end_stream();
+    line.promised_bytes = promised_bytes(response.headers());
     response.map(|body| Body::new(Logged { body, line }))
 }
 
@@ -175,6 +176,8 @@ struct Line {
     status: u16,
     sent_bytes: u64,
     whole: bool,
+    /// How many bytes the head of the response promised.
+    promised_bytes: Option<u64>,
 }
 
 impl Line {
@@ -192,6 +195,7 @@ impl Line {
             sent_bytes: 0,
             // The body of an answer to HEAD is never asked for.
             whole: *method == Method::HEAD,
+            promised_bytes: None,
         }
     }
 }
@@ -199,11 +203,17 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.telemetry.metrics().sent_bytes.inc_by(self.sent_bytes);
-        let Self { request_id, method, path, status, sent_bytes, whole, .. } = self;
+        // The connection stops asking once the promised bytes are there.
+        let whole = self.whole || self.promised_bytes == Some(self.sent_bytes);
+        let Self { request_id, method, path, status, sent_bytes, .. } = self;
         let peer = self.peer.map(|peer| peer.0.to_string());
         let milliseconds = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(target: "access", request_id, method, path, status, sent_bytes, whole, milliseconds, peer);
     }
+}
+
+fn promised_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Returns a method as a label: clients must not be able to invent labels.

@@ -16,6 +16,8 @@ mod digest;
 mod fields;
 mod form;
 mod framing;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod intake;
 mod layers;

@@ -8,6 +8,8 @@
 //! must not read much into either.
 
 mod answer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod rows;
 mod walk;
 mod zone;

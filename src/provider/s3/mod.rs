@@ -7,6 +7,8 @@
 
 mod bucket;
 mod classify;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod protection;
 mod wire;
 mod xml;
