@@ -1,53 +1,82 @@
 //! The feed poller: one a provider, which loads the names once and then follows the feed.
 //!
-//! 1. Without a cursor, the names of the provider are listed completely; the cursor is the minute in which
-//!    the listing began, by the provider's clock. A failure is tried again at the next step.
-//! 2. Each step lists the minutes that can still grow: the current one, near its edges its neighbours, and
-//!    from time to time the last ten for late arrivals. The work is the same whether much or nothing happened.
-//! 3. After a pause all minutes since the cursor are listed.
-//! 4. What is new goes into the index together with the cursor; then the records of new versions are read.
+//! 1. Without a cursor, the names of the provider are listed completely; the feed is followed from ten minutes
+//!    before the listing began, by the provider's clock. A failure is tried again, ever less often.
+//! 2. Each poll lists every minute in which something may have been written since the last good poll began,
+//!    half a minute added for uploads that were on their way, and from time to time the last ten minutes for
+//!    late arrivals. The work is the same whether much or nothing happened.
+//! 3. After a long pause the minutes that exist are listed first, and worked off in pieces.
+//! 4. What is new goes into the index together with the cursor. Only when the index took it is it called
+//!    seen, and the feed polled: as of the time at which the poll *began*.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{Catalog, FeedState, Sighting};
+use super::{Catalog, IndexUnusable, Sighting};
 use crate::asset::Version;
 use crate::asset::key::{self, FeedMinute, KeyKind};
 use crate::provider::{DirListing, Entry, ProviderError, Slot};
 
-/// Between two wide listings for late arrivals, in steps.
-const WIDE_STEPS: u64 = 30;
-/// How far back a wide listing goes.
-const WIDE_MINUTES: u64 = 10;
-/// How long before its first entry the neighbouring minute is looked at, and how long after its end.
-const EDGE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-/// How many minutes are listed at the same time while catching up.
-const CATCH_UP_LISTINGS: usize = 3;
-/// How many records are read at the same time.
-const RECORD_READS: usize = 8;
+/// Between two wide listings for late arrivals, in polls.
+const WIDE_POLLS: u64 = 30;
+/// How far back a wide listing goes, in milliseconds.
+const WIDE_MS: u64 = 10 * MINUTE_MS;
+/// An entry is written at most this long after the minute in its key was read from the clock.
+const BEHIND_MS: u64 = 30_000;
+/// So much may the clocks' estimates of two gateways differ.
+const AHEAD_MS: u64 = 5_000;
+/// More minutes than this are looked up before they are listed.
+const DIRECT_MINUTES_MAX: u64 = 15;
+/// A cursor that far in the future is that of a wrong clock.
+const FUTURE_MS: u64 = 2 * MINUTE_MS;
+/// How many minutes go into the index at once while catching up.
+const CATCH_UP_MINUTES: usize = 30;
+/// How many minutes are listed at the same time.
+const LISTINGS_AT_ONCE: usize = 3;
+/// After a failed load, before the first and the later tries.
+const LOAD_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 /// If the names of one provider were listed and no majority within this time, traffic is taken all the same.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
+const MINUTE_MS: u64 = 60_000;
+
+/// Names or a feed could not be taken into the index.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The provider did not answer.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The index did not take it.
+    #[error(transparent)]
+    Index(#[from] IndexUnusable),
+}
 
 /// Follows the feed of one provider.
 #[derive(Debug)]
 pub struct FeedPoller {
     catalog: Catalog,
     slot: Slot,
+    /// The provider's time at the beginning of the last good poll, in Unix milliseconds.
+    horizon_ms: Option<u64>,
+    /// The minute that the index has as its cursor.
     cursor: Option<FeedMinute>,
-    steps: u64,
+    polls: u64,
     /// Entries of the minutes still listed, so that each goes into the index once.
     seen: HashSet<(FeedMinute, Version)>,
+    /// After a failed load: when to try again, and how long to wait after that.
+    load_again: Option<(Instant, Duration)>,
 }
 
 impl FeedPoller {
     /// Goes on where an earlier life of the index stopped.
     pub fn new(catalog: Catalog, slot: Slot) -> Self {
         let cursor = catalog.0.index.cursor(slot).ok().flatten();
-        Self { catalog, slot, cursor, steps: 0, seen: HashSet::new() }
+        let horizon_ms = cursor.map(|minute| minute * MINUTE_MS);
+        Self { catalog, slot, horizon_ms, cursor, polls: 0, seen: HashSet::new(), load_again: None }
     }
 
     /// Polls until the gateway stops.
@@ -72,114 +101,103 @@ impl FeedPoller {
     ///
     /// # Errors
     ///
-    /// The provider did not answer; what was seen before is kept.
-    pub async fn step(&mut self) -> Result<(), ProviderError> {
-        let cursor = match self.cursor {
-            Some(cursor) => cursor,
+    /// The provider did not answer, or the index took nothing; what was taken before is kept.
+    pub async fn step(&mut self) -> Result<(), LoadError> {
+        if !self.catalog.is_loaded(self.slot) || self.is_astray() {
+            self.horizon_ms = None;
+        }
+        let horizon_ms = match self.horizon_ms {
+            Some(horizon_ms) => horizon_ms,
+            None if self.load_again.is_some_and(|(at, _)| self.catalog.parts().clock.now() < at) => {
+                return Ok(());
+            }
             None => self.load().await?,
         };
-        // A provider that lost its names has not loaded any longer.
-        if !self.catalog.0.feeds.lock()[self.slot.0].loaded {
-            self.cursor = None;
-            return Ok(());
+        self.poll(horizon_ms).await
+    }
+
+    async fn load(&mut self) -> Result<u64, LoadError> {
+        let wait = self.load_again.map_or(LOAD_AGAIN[0], |(_, wait)| (wait * 2).min(LOAD_AGAIN[1]));
+        self.load_again = Some((self.catalog.parts().clock.now() + wait, wait));
+        // The first answer of the provider tells its clock.
+        self.list(self.now_ms() / MINUTE_MS).await?;
+        let start_ms = self.now_ms().saturating_sub(WIDE_MS);
+        let versions = self.catalog.relist(self.slot).await?;
+        info!(provider = %self.catalog.parts().fleet.id(self.slot), versions, "the names are loaded");
+        self.catalog.loaded(self.slot);
+        self.load_again = None;
+        self.horizon_ms = Some(start_ms);
+        Ok(start_ms)
+    }
+
+    async fn poll(&mut self, horizon_ms: u64) -> Result<(), LoadError> {
+        let (began, now_ms) = (self.catalog.parts().clock.now(), self.now_ms());
+        let mut first_ms = horizon_ms.saturating_sub(BEHIND_MS);
+        if self.polls.is_multiple_of(WIDE_POLLS) {
+            first_ms = first_ms.min(now_ms.saturating_sub(WIDE_MS));
         }
-        self.poll(cursor).await?;
-        self.catalog.polled(self.slot);
+        let (first, last) = (first_ms / MINUTE_MS, (now_ms + AHEAD_MS) / MINUTE_MS);
+        let minutes = if last.saturating_sub(first) > DIRECT_MINUTES_MAX {
+            self.minutes_since(first).await?
+        } else {
+            (first..=last).collect()
+        };
+        for piece in minutes.chunks(CATCH_UP_MINUTES) {
+            self.take(piece, now_ms / MINUTE_MS).await?;
+        }
+        self.polls += 1;
+        self.horizon_ms = Some(now_ms);
+        let oldest = (now_ms.saturating_sub(WIDE_MS) / MINUTE_MS).saturating_sub(1);
+        self.seen.retain(|(minute, _)| *minute >= oldest);
+        self.catalog.polled(self.slot, began);
         Ok(())
     }
 
-    async fn load(&mut self) -> Result<FeedMinute, ProviderError> {
-        // The first answer of the provider tells its clock.
-        self.provider().list_dir(&key::feed_dir(self.minute(0))).await?;
-        let start = self.minute(0).saturating_sub(WIDE_MINUTES);
-        let versions = self.catalog.relist(self.slot).await?;
-        info!(provider = %self.provider().id(), versions, "the names of a provider are loaded");
-        self.catalog.loaded(self.slot);
-        self.cursor = Some(start);
-        Ok(start)
-    }
-
-    async fn poll(&mut self, cursor: FeedMinute) -> Result<(), ProviderError> {
-        let now = self.minute(0);
-        let minutes = if now.saturating_sub(cursor) > 2 {
-            self.minutes_since(cursor).await?
-        } else {
-            self.open_minutes(now)
-        };
-        let provider = self.provider().clone();
-        let dirs: Vec<_> = minutes.iter().map(|minute| key::feed_dir(*minute)).collect();
-        let listings: Vec<DirListing> = stream::iter(dirs)
-            .map(|dir| {
-                let provider = provider.clone();
-                async move { provider.list_dir(&dir).await }
-            })
-            .buffer_unordered(CATCH_UP_LISTINGS)
+    /// Lists some minutes, and takes what is new in them into the index together with the cursor.
+    async fn take(&mut self, minutes: &[FeedMinute], now: FeedMinute) -> Result<(), LoadError> {
+        let listings: Vec<DirListing> = stream::iter(minutes.to_vec())
+            .map(|minute| self.list(minute))
+            .buffer_unordered(LISTINGS_AT_ONCE)
             .try_collect()
             .await?;
-        let mut fresh = Vec::new();
-        for entry in listings.iter().flat_map(|listing| &listing.entries) {
-            if let Some((minute, seen)) = sighting(self.slot, entry)
-                && self.seen.insert((minute, seen.version))
-            {
-                fresh.push(seen);
-            }
+        let entries = listings.iter().flat_map(|listing| &listing.entries);
+        let fresh: Vec<_> = entries
+            .filter_map(|entry| sighting(self.slot, entry))
+            .filter(|(minute, seen)| !self.seen.contains(&(*minute, seen.version)))
+            .collect();
+        let cursor = minutes.iter().max().copied().unwrap_or(now).min(now);
+        if fresh.is_empty() && self.cursor >= Some(cursor) {
+            return Ok(());
         }
-        self.steps += 1;
-        self.keep(fresh, cursor, now).await;
+        let ids: Vec<_> = fresh.iter().map(|(minute, seen)| (*minute, seen.version)).collect();
+        let sightings = fresh.into_iter().map(|(_, seen)| seen).collect();
+        self.catalog.apply_feed(self.slot, cursor, sightings).await?;
+        self.cursor = Some(cursor);
+        self.seen.extend(ids);
         Ok(())
     }
 
-    /// Writes what is new into the index, where something is; an idle feed costs no write but one a minute.
-    async fn keep(&mut self, fresh: Vec<Sighting>, cursor: FeedMinute, now: FeedMinute) {
-        let cursor_now = now.saturating_sub(1).max(cursor);
-        if fresh.is_empty() && self.cursor == Some(cursor_now) && self.steps > 1 {
-            return;
-        }
-        let oldest = now.saturating_sub(WIDE_MINUTES + 1);
-        self.seen.retain(|(minute, _)| *minute >= oldest);
-        self.cursor = Some(cursor_now);
-        let names: Vec<_> = fresh.iter().map(|seen| seen.name).collect();
-        let unread: Vec<_> = fresh.iter().map(|seen| (seen.name, seen.version, seen.kind)).collect();
-        let slot = self.slot;
-        self.catalog.change(names, move |index| index.apply_feed(slot, cursor_now, &fresh)).await;
-        // Another feed, or this gateway's own write, may have brought the record already.
-        let reads = unread.into_iter().map(|(name, version, kind)| {
-            let catalog = self.catalog.clone();
-            async move {
-                let known = catalog.known(name).await;
-                if !known.iter().any(|known| known.version == version && known.record.is_some()) {
-                    let at = key::Key::record(name, version, kind);
-                    // Where it cannot be read now, the background reader tries again.
-                    let _ = catalog.fetch_record(&at, &[slot]).await;
-                }
-            }
-        });
-        stream::iter(reads).buffer_unordered(RECORD_READS).collect::<Vec<_>>().await;
+    async fn list(&self, minute: FeedMinute) -> Result<DirListing, ProviderError> {
+        self.catalog.parts().fleet.get(self.slot).list_dir(&key::feed_dir(minute)).await
     }
 
-    /// The minutes that can still grow, by the provider's clock.
-    fn open_minutes(&self, now: FeedMinute) -> BTreeSet<FeedMinute> {
-        if self.steps.is_multiple_of(WIDE_STEPS) {
-            return (now.saturating_sub(WIDE_MINUTES)..=now + 1).collect();
-        }
-        let [ahead, behind] = EDGE.map(|edge| i64::try_from(edge.as_millis()).unwrap_or(0));
-        [self.minute(-behind), now, self.minute(ahead)].into()
-    }
-
-    async fn minutes_since(&self, cursor: FeedMinute) -> Result<BTreeSet<FeedMinute>, ProviderError> {
-        let listing = self.provider().list_dir(key::FEED).await?;
+    async fn minutes_since(&self, first: FeedMinute) -> Result<Vec<FeedMinute>, ProviderError> {
+        let listing = self.catalog.parts().fleet.get(self.slot).list_dir(key::FEED).await?;
         let minutes = listing.dirs.iter().filter_map(|dir| key::parse_feed_minute(dir));
-        Ok(minutes.filter(|minute| *minute + 2 >= cursor).collect())
+        let mut minutes: Vec<_> = minutes.filter(|minute| *minute >= first).collect();
+        minutes.sort_unstable();
+        Ok(minutes)
     }
 
-    /// The minute of the provider's clock, `ahead_ms` from now.
-    fn minute(&self, ahead_ms: i64) -> FeedMinute {
-        let offset = self.provider().clock_offset_ms().unwrap_or(0);
-        self.catalog.parts().clock.unix_ms().saturating_add_signed(offset.saturating_add(ahead_ms)) / 60_000
+    fn is_astray(&self) -> bool {
+        self.horizon_ms.is_some_and(|horizon_ms| horizon_ms > self.now_ms() + FUTURE_MS)
     }
 
-    fn provider(&self) -> &std::sync::Arc<dyn crate::provider::Provider> {
-        self.catalog.parts().fleet.get(self.slot)
+    /// The time of the provider's clock.
+    fn now_ms(&self) -> u64 {
+        let parts = self.catalog.parts();
+        let offset = parts.fleet.get(self.slot).clock_offset_ms().unwrap_or(0);
+        parts.clock.unix_ms().saturating_add_signed(offset)
     }
 }
 
@@ -200,21 +218,16 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// The provider did not list everything; what it listed is kept.
-    pub async fn relist(&self, slot: Slot) -> Result<usize, ProviderError> {
+    /// The provider did not list everything, or the index did not take it; what it took is kept.
+    pub async fn relist(&self, slot: Slot) -> Result<usize, LoadError> {
         let mut versions = 0;
         let mut pages = self.parts().fleet.get(slot).list_tree(key::NAMES);
         while let Some(page) = pages.try_next().await? {
             let seen: Vec<_> = page.iter().filter_map(|entry| sighting(slot, entry)).collect();
             versions += seen.len();
-            self.apply(seen.into_iter().map(|(_, seen)| seen).collect()).await;
+            self.apply(seen.into_iter().map(|(_, seen)| seen).collect()).await?;
         }
         Ok(versions)
-    }
-
-    /// Forgets that a provider's names were listed: its poller lists them again.
-    pub fn reload(&self, slot: Slot) {
-        self.0.feeds.lock()[slot.0] = FeedState::default();
     }
 
     /// Tells whether the names of a provider were listed completely.
@@ -237,7 +250,18 @@ impl Catalog {
         self.check_ready();
     }
 
-    fn polled(&self, slot: Slot) {
-        self.0.feeds.lock()[slot.0].polled = Some(self.parts().clock.now());
+    fn polled(&self, slot: Slot, began: Instant) {
+        self.0.feeds.lock()[slot.0].polled = Some(began);
+    }
+
+    async fn apply_feed(
+        &self,
+        slot: Slot,
+        cursor: FeedMinute,
+        mut sightings: Vec<Sighting>,
+    ) -> Result<(), IndexUnusable> {
+        self.strip_suspects(&mut sightings);
+        let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
+        self.change(names, move |index| index.apply_feed(slot, cursor, &sightings)).await
     }
 }

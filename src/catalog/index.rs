@@ -123,38 +123,34 @@ impl Index {
         Ok(minute.map(as_u64))
     }
 
-    /// Marks a provider as not holding one version, or as holding nothing.
+    /// Marks a provider as not holding one version.
     ///
     /// # Errors
     ///
     /// Nothing was changed.
-    pub fn forget_holder(&self, slot: Slot, version: Option<(NameHash, Version)>) -> Result<()> {
-        let bit = as_i64(bit(slot));
+    pub fn forget_holder(&self, slot: Slot, name: NameHash, version: Version) -> Result<()> {
         self.write(|transaction| {
-            match version {
-                None => transaction.execute("UPDATE versions SET missing = missing | ?1", [bit])?,
-                Some((name, version)) => transaction.execute(
-                    "UPDATE versions SET missing = missing | ?1 WHERE name = ?2 AND ord = ?3 AND upload = ?4",
-                    params![bit, name.as_bytes(), ord(version.order), version.upload.to_bytes()],
-                )?,
-            };
-            Ok(())
+            let values =
+                params![as_i64(bit(slot)), name.as_bytes(), ord(version.order), version.upload.to_bytes()];
+            let text =
+                "UPDATE versions SET missing = missing | ?1 WHERE name = ?2 AND ord = ?3 AND upload = ?4";
+            transaction.execute(text, values).map(drop)
         })
     }
 
-    /// Removes a version that nobody holds any more.
+    /// Marks a provider as holding nothing, in pieces, so that writes get their turn in between.
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
-    pub fn remove(&self, name: NameHash, version: Version) -> Result<()> {
-        self.write(|transaction| {
-            transaction
-                .execute(
-                    "DELETE FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3",
-                    params![name.as_bytes(), ord(version.order), version.upload.to_bytes()],
-                )
-                .map(drop)
+    /// Some of it may have been done.
+    pub fn forget_all(&self, slot: Slot) -> Result<()> {
+        let text = "UPDATE versions SET missing = missing | ?1 WHERE name >= ?2 AND name < ?3";
+        (0..=255_u8).try_for_each(|first| {
+            // A name hash is 32 bytes long, so no hash is above 33 bytes of 0xff.
+            let end = first.checked_add(1).map_or_else(|| vec![0xff; 33], |next| vec![next]);
+            self.write(|transaction| {
+                transaction.execute(text, params![as_i64(bit(slot)), [first], end]).map(drop)
+            })
         })
     }
 
@@ -181,11 +177,11 @@ impl Index {
     pub fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, NameHash)>> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
-            "SELECT text, hash FROM names WHERE text >= ?1 AND (?2 IS NULL OR text > ?2)
-             ORDER BY text LIMIT ?3",
+            "SELECT text, hash FROM names WHERE text >= ?1 AND text <> ?2 ORDER BY text LIMIT ?3",
         )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![prefix, after, limit], |row| {
+        let after = after.unwrap_or_default();
+        let rows = statement.query_map(params![prefix.max(after), after, limit], |row| {
             Ok((row.get::<_, String>(0)?, NameHash::new(row.get(1)?)))
         })?;
         let mut names = rows.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -210,31 +206,30 @@ impl Index {
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
-    /// Returns up to `limit` versions whose record was not read yet, the newest first.
+    /// Returns up to `limit` versions whose record was not read yet, the newest first but for `offset`.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
-    pub fn without_record(&self, limit: usize) -> Result<Vec<IndexedVersion>> {
+    pub fn without_record(&self, limit: usize, offset: usize) -> Result<Vec<IndexedVersion>> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
             "SELECT name, ord, upload, kind, missing, record FROM versions
-             WHERE record IS NULL ORDER BY ord DESC LIMIT ?1",
+             WHERE record IS NULL ORDER BY ord DESC LIMIT ?1 OFFSET ?2",
         )?;
-        let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], version_of)?;
+        let bounds = [limit, offset].map(|bound| i64::try_from(bound).unwrap_or(i64::MAX));
+        let rows = statement.query_map(bounds, version_of)?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)
     }
 
-    /// Returns how many names and how many versions are known.
+    /// Returns how many names are known.
     ///
     /// # Errors
     ///
     /// The file cannot be read.
-    pub fn counts(&self) -> Result<(u64, u64)> {
+    pub fn count_names(&self) -> Result<u64> {
         let db = self.reader().lock();
-        let names = db.query_row("SELECT count(*) FROM names", [], |row| row.get::<_, i64>(0))?;
-        let versions = db.query_row("SELECT count(*) FROM versions", [], |row| row.get::<_, i64>(0))?;
-        Ok((as_u64(names), as_u64(versions)))
+        Ok(as_u64(db.query_row("SELECT count(*) FROM names", [], |row| row.get(0))?))
     }
 
     /// Returns how many versions the provider in `slot` is not known to hold.
@@ -299,7 +294,7 @@ impl Index {
 
     fn connect(path: &Path) -> Result<Connection> {
         let db = Connection::open(path)?;
-        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(db)

@@ -91,9 +91,11 @@ impl KnownCache {
         let changes = self.changes_of(name);
         let before = changes.load(Ordering::SeqCst);
         let known = Arc::new(read()?.into_iter().map(|row| self.prove(row)).collect::<Vec<_>>());
-        self.rows.insert(name, known.clone());
-        if changes.load(Ordering::SeqCst) != before {
-            self.rows.invalidate(&name);
+        if changes.load(Ordering::SeqCst) == before {
+            self.rows.insert(name, known.clone());
+            if changes.load(Ordering::SeqCst) != before {
+                self.rows.invalidate(&name);
+            }
         }
         Ok(known)
     }

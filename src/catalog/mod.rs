@@ -40,6 +40,10 @@ use known::KnownCache;
 const UNCOMMITTED_FOR: Duration = Duration::from_secs(60);
 /// For how long the background reader leaves a record alone that nobody delivered.
 const UNREADABLE_FOR: Duration = Duration::from_secs(600);
+/// A version of this age that a fresh index does not know has no feed entry.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
+/// Between two log lines on an index that keeps failing.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How many such versions are remembered.
 const REMEMBERED_MAX: u64 = 100_000;
 /// A feed counts as fresh for this many intervals.
@@ -78,14 +82,21 @@ struct Inner {
     unreadable: Cache<Version, ()>,
     suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
     opened: Instant,
+    /// When the index last failed: what was polled before says nothing of what it missed.
+    failed: Mutex<Option<Instant>>,
 }
+
+/// The local index could not be read or changed; the reason was logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the local index cannot be used")]
+pub struct IndexUnusable;
 
 /// How far the feed of one provider is known.
 #[derive(Debug, Clone, Copy, Default)]
 struct FeedState {
     /// The names were listed completely, now or in an earlier life of the index.
     loaded: bool,
-    /// When the feed was last polled with success.
+    /// When the last successful poll of the feed began.
     polled: Option<Instant>,
 }
 
@@ -124,6 +135,7 @@ impl Catalog {
             unreadable: forgetful(UNREADABLE_FOR),
             suspects: Mutex::default(),
             opened,
+            failed: Mutex::default(),
             parts,
         })))
     }
@@ -143,10 +155,14 @@ impl Catalog {
         let parts = self.parts();
         let patience = parts.feed_interval * FRESH_INTERVALS;
         let now = parts.clock.now();
+        let failed = *self.0.failed.lock();
+        let complete = |polled: Instant| failed.is_none_or(|failed| polled > failed);
         let feeds = self.0.feeds.lock();
         let fresh = feeds.iter().enumerate().filter(|(slot, feed)| {
             feed.loaded
-                && feed.polled.is_some_and(|polled| now.duration_since(polled) <= patience)
+                && feed
+                    .polled
+                    .is_some_and(|polled| now.duration_since(polled) <= patience && complete(polled))
                 && parts.trust.is_trusted(Slot(*slot))
         });
         fresh.count() >= parts.fleet.majority()
@@ -172,17 +188,60 @@ impl Catalog {
         known.iter().find(|known| !self.is_uncommitted(known.version)).cloned()
     }
 
-    /// Adds versions that were seen at providers.
-    pub async fn apply(&self, sightings: Vec<Sighting>) {
+    /// Adds versions that were seen at providers. A copy under suspicion is not complete because its record
+    /// is listed.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was added.
+    pub async fn apply(&self, mut sightings: Vec<Sighting>) -> Result<(), IndexUnusable> {
         if sightings.is_empty() {
-            return;
+            return Ok(());
         }
+        self.strip_suspects(&mut sightings);
         let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
-        self.change(names, move |index| index.apply(&sightings)).await;
+        self.change(names, move |index| index.apply(&sightings)).await
+    }
+
+    /// Adds what was just listed of one name. A version that is no longer young and yet unknown to a fresh
+    /// index has no feed entry anywhere: repair looks at one of its copies and writes the entry, so that other
+    /// gateways learn of it too.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was added.
+    pub async fn learn(&self, sightings: Vec<Sighting>) -> Result<(), IndexUnusable> {
+        let mut silent = Vec::new();
+        if self.is_fresh() {
+            let old = |seen: &Sighting| {
+                let age = self.parts().clock.unix_ms().saturating_sub(seen.version.order.unix_ms());
+                u128::from(age) > SILENT_AFTER.as_millis()
+            };
+            for seen in sightings.iter().filter(|seen| old(seen)) {
+                let known = self.known(seen.name).await;
+                if !known.iter().any(|known| known.version == seen.version) {
+                    silent.extend(seen.holders.first().map(|slot| (seen.name, seen.version, *slot)));
+                }
+            }
+        }
+        self.apply(sightings).await?;
+        for (name, version, slot) in silent {
+            self.suspect(name, version, slot).await;
+        }
+        Ok(())
     }
 
     /// Adds a version whose record was read or written, with the providers that hold it.
-    pub async fn apply_record(&self, record: &Record, sealed: &Bytes, holders: Vec<Slot>) {
+    ///
+    /// # Errors
+    ///
+    /// Nothing was added.
+    pub async fn apply_record(
+        &self,
+        record: &Record,
+        sealed: &Bytes,
+        holders: Vec<Slot>,
+    ) -> Result<(), IndexUnusable> {
         let sighting = Sighting {
             name: record.name.hash(),
             version: record.version,
@@ -190,19 +249,33 @@ impl Catalog {
             holders,
             record: Some((record.name.as_str().to_owned(), sealed.to_vec())),
         };
-        self.apply(vec![sighting]).await;
+        self.apply(vec![sighting]).await
     }
 
     /// Marks a provider as holding nothing, because it lost its canary.
-    pub async fn forget_all(&self, slot: Slot) {
-        self.change(Vec::new(), move |index| index.forget_holder(slot, None)).await;
+    ///
+    /// # Errors
+    ///
+    /// Some of it may have been done.
+    pub async fn forget_all(&self, slot: Slot) -> Result<(), IndexUnusable> {
+        let result = self.change(Vec::new(), move |index| index.forget_all(slot)).await;
         self.0.known.clear();
+        result
     }
 
     /// Marks the copy of one version at one provider as missing or damaged: repair looks at it closely.
     pub async fn suspect(&self, name: NameHash, version: Version, slot: Slot) {
         self.0.suspects.lock().insert((name, version, slot));
-        self.change(vec![name], move |index| index.forget_holder(slot, Some((name, version)))).await;
+        // An index that cannot be changed is not fresh, and repair rests on it only when it can.
+        let _ = self.change(vec![name], move |index| index.forget_holder(slot, name, version)).await;
+    }
+
+    fn strip_suspects(&self, sightings: &mut [Sighting]) {
+        let suspects = self.0.suspects.lock();
+        for seen in sightings.iter_mut().filter(|_| !suspects.is_empty()) {
+            let (name, version) = (seen.name, seen.version);
+            seen.holders.retain(|slot| !suspects.contains(&(name, version, *slot)));
+        }
     }
 
     /// Tells whether a copy is under suspicion.
@@ -237,16 +310,25 @@ impl Catalog {
     }
 
     /// Returns versions that lack a copy at any of `slots`, the newest first.
-    pub async fn incomplete(&self, slots: &[Slot], limit: usize, offset: usize) -> Vec<IndexedVersion> {
+    ///
+    /// # Errors
+    ///
+    /// Nobody can tell what is incomplete.
+    pub async fn incomplete(
+        &self,
+        slots: &[Slot],
+        limit: usize,
+        offset: usize,
+    ) -> Result<Vec<IndexedVersion>, IndexUnusable> {
         let mask = slots.iter().fold(0, |mask, slot| mask | 1 << slot.0);
         let inner = self.0.clone();
-        self.blocking(move || inner.index.incomplete(mask, limit, offset)).await.unwrap_or_default()
+        self.blocking(move || inner.index.incomplete(mask, limit, offset)).await
     }
 
     /// Returns how many names the index knows.
     pub async fn names(&self) -> u64 {
         let inner = self.0.clone();
-        self.blocking(move || inner.index.counts()).await.map_or(0, |(names, _)| names)
+        self.blocking(move || inner.index.count_names()).await.unwrap_or(0)
     }
 
     /// Tells whether the index knows no version at all; a broken index counts as not empty.
@@ -287,30 +369,39 @@ impl Catalog {
         .unwrap_or_default()
     }
 
-    async fn change<F>(&self, names: Vec<NameHash>, work: F)
+    async fn change<F>(&self, names: Vec<NameHash>, work: F) -> Result<(), IndexUnusable>
     where
         F: FnOnce(&Index) -> Result<(), IndexError> + Send + 'static,
     {
         let inner = self.0.clone();
-        self.blocking(move || inner.known.changing(&names, || work(&inner.index))).await;
+        self.blocking(move || inner.known.changing(&names, || work(&inner.index))).await
     }
 
-    /// Runs work on the index off the async workers. A failing index is logged and costs freshness, never
-    /// an answer: the providers are the truth.
-    async fn blocking<T, F>(&self, work: F) -> Option<T>
+    /// Runs work on the index off the async workers. A failing index costs freshness, never an answer: the
+    /// providers are the truth. Only polls that begin after the failure make the index fresh again.
+    async fn blocking<T, F>(&self, work: F) -> Result<T, IndexUnusable>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, IndexError> + Send + 'static,
     {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(output)) => Some(output),
-            Ok(Err(failure)) => {
-                error!(%failure, "the local index cannot be used");
-                self.0.feeds.lock().iter_mut().for_each(|feed| feed.polled = None);
-                None
-            }
-            Err(_) => None,
+        let result = tokio::task::spawn_blocking(work).await;
+        if let Ok(Ok(output)) = result {
+            return Ok(output);
         }
+        let reason = result.map_or_else(
+            |panic| panic.to_string(),
+            |result| match result {
+                Ok(_) => String::new(),
+                Err(failure) => failure.to_string(),
+            },
+        );
+        let now = self.parts().clock.now();
+        let before = self.0.failed.lock().replace(now);
+        // A full disk fails every call: one line in a while says so.
+        if before.is_none_or(|before| now.duration_since(before) > TOLD_AGAIN_AFTER) {
+            error!(reason, "the local index cannot be used; providers are asked instead");
+        }
+        Err(IndexUnusable)
     }
 }
 

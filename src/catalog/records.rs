@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::{Catalog, KnownVersion};
+use super::{Catalog, IndexedVersion, KnownVersion};
 use crate::asset::key::Key;
 use crate::asset::{NameHash, Record, RecordError};
 use crate::provider::Slot;
@@ -20,8 +20,8 @@ const HEDGE_DELAY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How many records are read at the same time in the background.
 const READS: usize = 8;
-/// How many records are read in one step of the background reader.
-const READS_PER_STEP: usize = 256;
+/// How many records are read in one page of the background reader.
+const READS_PER_PAGE: usize = 256;
 
 /// Nobody delivered a record that may be used.
 #[derive(Debug)]
@@ -82,27 +82,44 @@ impl Catalog {
             missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("slot {} is slow", slot.0)));
             return Err(missed);
         };
-        // A copy under suspicion is not called complete because its record can be read.
-        let suspect = self.is_suspect(record.name.hash(), record.version, slot);
-        self.apply_record(&record, &sealed, if suspect { Vec::new() } else { vec![slot] }).await;
+        // An index that cannot keep it merely has to ask again.
+        let _ = self.apply_record(&record, &sealed, vec![slot]).await;
         Ok((record, sealed))
     }
 
-    /// Reads records that the index lacks, some at a time. Those that cannot be had now are read when
-    /// somebody asks for the name.
+    /// Reads all records that the index lacks. Those that cannot be had now are passed over for a while, and
+    /// read when somebody asks for the name.
     pub async fn read_missing_records(&self) {
-        let inner = self.0.clone();
-        let rows = self.blocking(move || inner.index.without_record(READS_PER_STEP)).await;
-        let reads = rows.unwrap_or_default().into_iter().filter(|row| !self.was_unreadable(row.version));
-        let reads = reads.map(|row| async move {
-            let slots = self.parts().fleet.slots();
-            let holders: Vec<_> = slots.filter(|slot| row.missing >> slot.0 & 1 == 0).collect();
-            let at = Key::record(row.name, row.version, row.kind);
-            if self.fetch_record(&at, &holders).await.is_err() {
-                self.0.unreadable.insert(row.version, ());
+        let mut passed_over = 0;
+        loop {
+            let inner = self.0.clone();
+            let rows = self.blocking(move || inner.index.without_record(READS_PER_PAGE, passed_over)).await;
+            let rows = rows.unwrap_or_default();
+            if rows.is_empty() {
+                return;
             }
-        });
-        stream::iter(reads).buffer_unordered(READS).collect::<Vec<_>>().await;
+            let reads = rows.into_iter().map(|row| async move { self.read_missing(&row).await });
+            let read: Vec<_> = stream::iter(reads).buffer_unordered(READS).collect().await;
+            passed_over += read.into_iter().filter(|read| !read).count();
+        }
+    }
+
+    /// Tells whether the record is in the index now.
+    async fn read_missing(&self, row: &IndexedVersion) -> bool {
+        if self.was_unreadable(row.version) {
+            return false;
+        }
+        let slots = self.parts().fleet.slots();
+        let holders: Vec<_> = slots.filter(|slot| row.missing >> slot.0 & 1 == 0).collect();
+        let at = Key::record(row.name, row.version, row.kind);
+        let read = match self.fetch_record(&at, &holders).await {
+            Ok((record, sealed)) => self.apply_record(&record, &sealed, Vec::new()).await.is_ok(),
+            Err(_) => false,
+        };
+        if !read {
+            self.0.unreadable.insert(row.version, ());
+        }
+        read
     }
 
     fn was_unreadable(&self, version: crate::asset::Version) -> bool {

@@ -45,9 +45,9 @@ const FIRST_LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the first canaries may hold up the start.
 const ESTABLISH_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at what only metrics show.
-const GAUGES_EVERY: Duration = Duration::from_secs(5);
+const GAUGES_EVERY: Duration = Duration::from_secs(15);
 /// Between two readings of records that the index lacks.
-const RECORDS_EVERY: Duration = Duration::from_secs(5);
+const RECORDS_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at whether traffic may be taken.
 const READY_EVERY: Duration = Duration::from_millis(250);
 
@@ -303,6 +303,11 @@ impl Parts {
         self.tasks.spawn_periodic("repair", repair::STEP_EVERY, move || {
             let repairer = repairer.clone();
             async move { repairer.step().await }
+        });
+        let repairer = self.repairer.clone();
+        self.tasks.spawn_periodic("canaries", repair::STEP_EVERY, move || {
+            let repairer = repairer.clone();
+            async move { repairer.establish().await }
         });
         let catalog = self.catalog.clone();
         self.tasks.spawn_periodic("records", RECORDS_EVERY, move || {

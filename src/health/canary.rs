@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::asset::{Key, RecordKey};
-use crate::provider::{Payload, Provider, Result, get_small};
+use crate::provider::{ErrorKind, Operation, Payload, Provider, ProviderError, Result, get_small};
 
 /// The format that this program writes, and the only one it reads.
 const FORMAT: u32 = 1;
@@ -57,6 +57,11 @@ pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<CanaryStat
         Ok(sealed) => Ok(judge(&sealed, provider.id().as_str(), key)),
         Err(error) if error.is_not_found() => {
             let beside = provider.list_dir(crate::asset::key::CANARY).await?;
+            // Listed but not delivered: a replica lags behind, which says nothing of who this is.
+            if beside.entries.iter().any(|entry| entry.key == at.as_str()) {
+                let failure = ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol);
+                return Err(failure.with_detail("the canary is listed but not found"));
+            }
             Ok(if beside.entries.is_empty() { CanaryState::Missing } else { CanaryState::Foreign })
         }
         Err(error) => Err(error),

@@ -75,6 +75,8 @@ struct State {
     canary: Option<CanaryState>,
     /// When the last successful look at the canary began.
     canary_at: Option<Instant>,
+    /// When the last look began, whether or not it succeeded.
+    looked_at: Option<Instant>,
     checksum: Option<String>,
     last_error: Option<String>,
     clock_offset_ms: Option<i64>,
@@ -128,9 +130,9 @@ impl Board {
         order.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// Tells whether a provider may be written to: anything but a foreign one.
+    /// Tells whether a provider may be written to: one that was never looked at may be somebody else's.
     pub fn is_writable(&self, slot: Slot) -> bool {
-        self.canary(slot) != Some(CanaryState::Foreign)
+        matches!(self.canary(slot), Some(CanaryState::Ours | CanaryState::Missing))
     }
 
     /// Tells whether the provider's breaker is closed.

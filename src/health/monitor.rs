@@ -27,6 +27,8 @@ const LOOK_SOON: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(8);
 /// How long one look may take.
 const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a proof of identity may take that an answer waits for.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 /// A difference of clocks, in milliseconds, that is worth a warning.
 const SKEW_WARNED_MS: i64 = 5_000;
 
@@ -93,6 +95,7 @@ impl Monitor {
     pub async fn look(&self, slot: Slot) -> Result<CanaryState, ProviderError> {
         let provider = self.fleet.get(slot);
         let began = self.board.0.clock.now();
+        self.board.state(slot).lock().looked_at = Some(began);
         let looking = canary::look(provider.as_ref(), &self.key);
         let state = tokio::time::timeout(LOOK_PATIENCE, looking).await.unwrap_or_else(|_| {
             use crate::provider::{ErrorKind, Operation};
@@ -110,14 +113,19 @@ impl Monitor {
     /// Many callers at once share one look.
     pub async fn confirm(&self, slot: Slot, since: Instant) -> bool {
         let _turn = self.looking[slot.0].lock().await;
-        let (state, at) = {
+        let (state, at, looked_at) = {
             let state = self.board.state(slot).lock();
-            (state.canary, state.canary_at)
+            (state.canary, state.canary_at, state.looked_at)
         };
         if at.is_some_and(|at| at > since) {
             return state == Some(CanaryState::Ours);
         }
-        self.look(slot).await.is_ok_and(|state| state == CanaryState::Ours)
+        // Who waited while another look failed has its answer too.
+        if looked_at.is_some_and(|at| at > since) {
+            return false;
+        }
+        let looked = tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await;
+        looked.is_ok_and(|looked| looked.is_ok_and(|state| state == CanaryState::Ours))
     }
 
     async fn probe_once(&self, slot: Slot) -> bool {

@@ -63,6 +63,8 @@ where
                 race.slow.retain(|(running, _)| *running != slot);
                 match result {
                     Ok(value) => {
+                        // Who was asked after the winner had no more time than it: that is not slow.
+                        race.slow.retain(|(_, since)| *since < began);
                         race.won = Some((slot, value, began.elapsed()));
                         return race;
                     }

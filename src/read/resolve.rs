@@ -80,7 +80,8 @@ async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, want
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
     let seen = sightings(name, &answers);
     let known = Arc::new(known::join(&before, &seen));
-    parts.catalog.apply(seen).await;
+    // Where the index cannot take it, the answer stands all the same.
+    let _ = parts.catalog.learn(seen).await;
     // Only where there is nothing to serve does the majority have to prove itself once more.
     let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
     let conclusive = if something {

@@ -13,9 +13,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::Repairer;
+use super::{Mode, Repairer};
+use crate::catalog::feed::LoadError;
 use crate::health::canary::{self, CanaryState};
-use crate::provider::{ProviderError, Slot, Trust};
+use crate::provider::{Slot, Trust};
 use crate::telemetry::EventKind;
 
 /// After a refill that failed, the next one waits for this long: it lists all names anew.
@@ -32,6 +33,8 @@ pub(super) struct Refill {
 
 impl Repairer {
     /// Makes providers without a canary complete and writes their canaries.
+    ///
+    /// Two calls at once would do the work twice: one task makes them all.
     pub async fn establish(&self) {
         let parts = self.parts();
         let board = parts.monitor.board();
@@ -56,20 +59,27 @@ impl Repairer {
             }
             Ok(false) => self.wait(),
             Err(failure) => {
-                warn!(%failure, "a provider cannot be made complete now");
+                warn!(%failure, "a provider without a canary cannot be made complete now");
                 self.wait();
             }
         }
     }
 
     /// Tells whether the canaries were written.
-    async fn refill(&self, missing: &[Slot], trusted: &[Slot]) -> Result<bool, ProviderError> {
+    async fn refill(&self, missing: &[Slot], trusted: &[Slot]) -> Result<bool, LoadError> {
         let parts = self.parts();
         let knew = !parts.catalog.is_empty().await;
-        self.write_off(missing).await;
+        self.write_off(missing).await?;
+        let began = parts.clock.now();
         let mut versions = 0;
         for slot in missing.iter().chain(trusted) {
             versions += parts.catalog.relist(*slot).await?;
+        }
+        // A witness that was swapped while it was listed is none.
+        for slot in trusted {
+            if !parts.monitor.confirm(*slot, began).await {
+                return Ok(false);
+            }
         }
         if versions == 0 && knew && trusted.is_empty() {
             let detail = "all providers are empty and without a canary, though the local index knows of \
@@ -82,7 +92,7 @@ impl Repairer {
         if versions > 0 {
             let detail = format!("the canary is missing: {versions} versions are compared and refilled");
             missing.iter().for_each(|slot| self.event(*slot, EventKind::Canary, detail.clone()));
-            if !self.complete(missing, true).await {
+            if !self.complete(missing, Mode::Refill).await {
                 return Ok(false);
             }
         }
@@ -98,14 +108,15 @@ impl Repairer {
     }
 
     /// What the index says of a provider's copies counts no longer once its canary is gone.
-    async fn write_off(&self, missing: &[Slot]) {
+    async fn write_off(&self, missing: &[Slot]) -> Result<(), LoadError> {
         for slot in missing {
             let known = self.0.refill.lock().written_off.contains(slot);
             if !known {
-                self.parts().catalog.forget_all(*slot).await;
+                self.parts().catalog.forget_all(*slot).await?;
                 self.0.refill.lock().written_off.push(*slot);
             }
         }
+        Ok(())
     }
 
     fn wait(&self) {

@@ -5,10 +5,12 @@
 //! 2. A step takes the incomplete versions, the newest first, and copies each from a verified copy, in the
 //!    order parts → blocks → record → feed ([`Mender`]). Versions still being written are left alone.
 //! 3. A copy under suspicion, because a read found it missing or damaged, is inspected byte by byte first.
-//! 4. A provider without a canary is refilled and only then trusted again ([`establish`]).
+//! 4. A provider without a canary is refilled and only then trusted again ([`establish`]); that runs beside
+//!    the steps, so a long refill holds nothing up.
 //!
-//! A failure of the target ends the step for that provider; it is tried again at the next. Two gateways
-//! that repair the same copy do no harm. A foreign provider is never written to.
+//! A failure of the target, or of the local index, ends the step for that provider; it is tried again at
+//! the next. Only what all others say to lack is given up for a while. Two gateways that repair the same
+//! copy do no harm. Targets have shown their own canary within the last minute.
 
 pub mod establish;
 
@@ -20,13 +22,12 @@ use futures::stream::{self, StreamExt};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
-use crate::asset::{Key, RecordKey, Version};
+use crate::asset::{Key, Kind, RecordKey, Version};
 use crate::catalog::{Catalog, IndexedVersion};
 use crate::clock::Clock;
-use crate::health::canary::CanaryState;
 use crate::health::monitor::Monitor;
-use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot};
-use crate::replica::inspect::{Depth, FaultKind, Inspection, Listed};
+use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot, Trust};
+use crate::replica::inspect::{Depth, FaultKind, Inspection, Listed, RecordSeen, see_record};
 use crate::replica::lists;
 use crate::replica::mend::{MendError, Mended, Mender};
 use crate::replica::pace::Pace;
@@ -81,25 +82,12 @@ struct Inner {
 enum Attempt {
     /// The copy is complete.
     Made,
-    /// It is not this one's turn.
-    Skipped,
-    /// Nobody has the bytes, for now.
+    /// It is not this one's turn, or nobody delivers its bytes just now.
+    Later,
+    /// All other providers say that they lack it, or it must not be touched.
     Hopeless,
-    /// The target, or everybody, failed.
+    /// The target, or the local index, failed: nothing more is tried there in this step.
     Failed,
-}
-
-/// Tells whether trying again soon is useless: nobody has the bytes, or they must not be touched. A source
-/// that merely does not answer may have them.
-fn is_hopeless(failure: &MendError) -> bool {
-    match failure {
-        MendError::Refused(_) => true,
-        MendError::Target(_) => false,
-        MendError::NoSource { last, .. } => match last {
-            Some(SourceError::Provider(failure)) => failure.is_not_found(),
-            Some(SourceError::Damaged { .. }) | None => true,
-        },
-    }
 }
 
 impl Repairer {
@@ -111,17 +99,13 @@ impl Repairer {
         Self(Arc::new(Inner { parts, mender, hopeless, refill: Mutex::default() }))
     }
 
-    /// Refills providers without a canary, and makes the copies that the others lack.
+    /// Makes the copies that healthy and trusted providers lack.
     pub async fn step(&self) {
-        self.establish().await;
         let board = self.parts().monitor.board();
-        let targets: Vec<_> = self
-            .parts()
-            .fleet
-            .slots()
-            .filter(|slot| board.is_healthy(*slot) && board.canary(*slot) == Some(CanaryState::Ours))
-            .collect();
-        self.complete(&targets, false).await;
+        let targets = self.parts().fleet.slots();
+        let targets: Vec<_> =
+            targets.filter(|slot| board.is_healthy(*slot) && board.is_trusted(*slot)).collect();
+        self.complete(&targets, Mode::Routine).await;
         for (slot, missing) in self.parts().catalog.copies_missing().await {
             let labels = ProviderLabels { provider: self.parts().fleet.id(slot).to_string() };
             let missing = i64::try_from(missing).unwrap_or(i64::MAX);
@@ -129,80 +113,85 @@ impl Repairer {
         }
     }
 
-    /// Makes every copy that `targets` lack, on request even of versions that may still be on their way;
-    /// tells whether none is left that could be made.
-    async fn complete(&self, targets: &[Slot], even_young: bool) -> bool {
-        let mut targets = targets.to_vec();
-        let mut made: BTreeMap<Slot, u64> = BTreeMap::new();
+    /// Makes every copy that `targets` lack; tells whether none is left that could be made.
+    async fn complete(&self, targets: &[Slot], mode: Mode) -> bool {
+        let round = Round { repairer: self, mode, failed: Mutex::default(), made: Mutex::default() };
         let mut passed_over = 0;
         let mut whole = true;
-        while !targets.is_empty() {
-            let page = self.parts().catalog.incomplete(&targets, PAGE, passed_over).await;
+        loop {
+            let failed = round.failed.lock().clone();
+            let left: Vec<_> = targets.iter().copied().filter(|slot| !failed.contains(slot)).collect();
+            whole &= failed.is_empty();
+            if left.is_empty() {
+                break;
+            }
+            let Ok(page) = self.parts().catalog.incomplete(&left, PAGE, passed_over).await else {
+                whole = false;
+                break;
+            };
             if page.is_empty() {
                 break;
             }
-            let lacking = |row: &IndexedVersion| {
-                let lacks = |slot: &Slot| row.missing >> slot.0 & 1 == 1;
-                targets.iter().copied().filter(lacks).collect::<Vec<_>>()
-            };
-            let jobs: Vec<_> = page
-                .into_iter()
-                .flat_map(|row| lacking(&row).into_iter().map(move |slot| (row.clone(), slot)))
-                .collect();
-            let attempts = jobs.into_iter().map(|(row, slot)| async move {
-                (row.version, slot, self.attempt(&row, slot, even_young).await)
-            });
-            let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(COPIES_AT_ONCE).collect().await;
-            let mut left = HashSet::new();
-            for (version, slot, attempt) in attempts {
-                match attempt {
-                    Attempt::Made => *made.entry(slot).or_default() += 1,
-                    Attempt::Hopeless => _ = left.insert(version),
-                    Attempt::Skipped => {
-                        left.insert(version);
-                        whole = false;
-                    }
-                    Attempt::Failed => {
-                        left.insert(version);
-                        whole = false;
-                        targets.retain(|target| *target != slot);
-                    }
-                }
-            }
-            passed_over += left.len();
+            let (remaining, later) = round.page(page, &left).await;
+            passed_over += remaining;
+            whole &= !later;
         }
-        self.tell(&made);
+        self.tell(&round.made.into_inner());
         whole
     }
 
-    async fn attempt(&self, row: &IndexedVersion, slot: Slot, even_young: bool) -> Attempt {
+    async fn attempt(&self, row: &IndexedVersion, slot: Slot, mode: Mode) -> Attempt {
         let parts = self.parts();
-        if self.0.hopeless.contains_key(&(row.version, slot)) {
-            return Attempt::Hopeless;
-        }
         let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
-        let age = parts.clock.unix_ms().saturating_sub(row.version.upload.unix_ms());
-        let young = u128::from(age) < YOUNG.as_millis();
-        let on_its_way = parts.catalog.is_writing(row.version.upload) || (young && !suspect);
-        if on_its_way && !even_young {
-            return Attempt::Skipped;
+        if mode == Mode::Routine {
+            if self.0.hopeless.contains_key(&(row.version, slot)) {
+                return Attempt::Hopeless;
+            }
+            let uploaded = row.version.upload.unix_ms();
+            let now = parts.clock.unix_ms();
+            // A time in the future is that of a wrong clock, and says nothing of youth.
+            let young = uploaded <= now && u128::from(now - uploaded) < YOUNG.as_millis();
+            if parts.catalog.is_writing(row.version.upload) || (young && !suspect) {
+                return Attempt::Later;
+            }
         }
-        match self.restore(row, slot, suspect).await {
+        match self.restore(row, slot, suspect, mode).await {
             Ok(copy) => {
                 parts.catalog.clear_suspicion(row.name, row.version, slot);
-                parts.catalog.apply_record(&copy.record, &copy.sealed, vec![slot]).await;
-                Attempt::Made
+                let kept = parts.catalog.apply_record(&copy.record, &copy.sealed, vec![slot]).await;
+                if kept.is_ok() { Attempt::Made } else { Attempt::Failed }
             }
             Err(failure) => {
-                self.alarm(row, slot, &failure);
-                if is_hopeless(&failure) {
-                    self.0.hopeless.insert((row.version, slot), ());
-                    Attempt::Hopeless
-                } else {
-                    Attempt::Failed
+                let provider = parts.fleet.id(slot);
+                tracing::debug!(%provider, version = %row.version, %failure, "a copy cannot be made");
+                match failure {
+                    MendError::Target(_) => Attempt::Failed,
+                    MendError::NoSource { last: Some(SourceError::Damaged { .. }), .. }
+                    | MendError::Refused(_) => self.give_up(row, slot),
+                    MendError::NoSource { .. } if self.is_lost(row, slot).await => self.give_up(row, slot),
+                    MendError::NoSource { .. } => Attempt::Later,
                 }
             }
         }
+    }
+
+    fn give_up(&self, row: &IndexedVersion, slot: Slot) -> Attempt {
+        self.0.hopeless.insert((row.version, slot), ());
+        self.event(slot, EventKind::RepairFailed, format!("{}: nobody has the right bytes", row.version));
+        Attempt::Hopeless
+    }
+
+    /// Tells whether every other provider answers that it has no copy of a version. One that does not answer
+    /// may have it.
+    async fn is_lost(&self, row: &IndexedVersion, target: Slot) -> bool {
+        let at = Key::record(row.name, row.version, row.kind);
+        let first = Key::part(row.version.upload, 0);
+        let others = self.parts().fleet.iter().filter(|(slot, _)| *slot != target);
+        let lacks = others.map(async |(_, provider)| {
+            let lacks = async |key| provider.stat(key).await.is_err_and(|failure| failure.is_not_found());
+            lacks(&at).await || (row.kind == Kind::Put && lacks(&first).await)
+        });
+        futures::future::join_all(lacks).await.into_iter().all(|lacks| lacks)
     }
 
     async fn restore(
@@ -210,29 +199,37 @@ impl Repairer {
         row: &IndexedVersion,
         slot: Slot,
         suspect: bool,
+        mode: Mode,
     ) -> Result<SealedRecord, MendError> {
         let parts = self.parts();
         let holders = |slot: &Slot| row.missing >> slot.0 & 1 == 0;
         let mut sources = parts.monitor.board().order();
         sources.sort_by_key(|source| !holders(source));
         let at = Key::record(row.name, row.version, row.kind);
-        let (record, sealed) = parts.catalog.fetch_record(&at, &sources).await.map_err(|missed| {
-            let detail = format!("no record: {}", missed.reasons.join("; "));
-            let nobody = missed.lacking.len() == parts.fleet.len();
-            let kind = if nobody { ErrorKind::NotFound } else { ErrorKind::Unavailable };
-            let failure = ProviderError::new(parts.fleet.id(slot), Operation::Get, kind).with_detail(detail);
-            MendError::NoSource { object: Object::Record, last: Some(failure.into()) }
-        })?;
+        let (record, sealed) = parts
+            .catalog
+            .fetch_record(&at, &sources)
+            .await
+            .map_err(|_| MendError::NoSource { object: Object::Record, last: None })?;
         let copy = SealedRecord { record, sealed };
-        if suspect {
-            self.mend(&copy, slot, &sources).await?;
+        // A copy that seems to be there though the index misses it was under suspicion once, in an earlier
+        // life of this gateway perhaps.
+        let seen = see_record(parts.fleet.get(slot).as_ref(), &at, &parts.key).await;
+        if suspect || matches!(seen, RecordSeen::Valid(_)) {
+            self.mend(&copy, slot, &sources, mode).await?;
         }
         self.0.mender.copy(slot, &copy, &sources).await?;
         Ok(copy)
     }
 
-    /// Inspects a copy byte by byte and writes the right bytes over what is damaged.
-    async fn mend(&self, copy: &SealedRecord, slot: Slot, sources: &[Slot]) -> Result<(), MendError> {
+    /// Inspects a copy and writes the right bytes over what is damaged.
+    async fn mend(
+        &self,
+        copy: &SealedRecord,
+        slot: Slot,
+        sources: &[Slot],
+        mode: Mode,
+    ) -> Result<(), MendError> {
         let parts = self.parts();
         let pace = Pace::unlimited();
         let found = lists::find(&parts.fleet, sources, &copy.record, &pace).await;
@@ -240,7 +237,7 @@ impl Repairer {
             provider: parts.fleet.get(slot).clone(),
             copy: copy.clone(),
             key: parts.key.clone(),
-            depth: Depth::Bytes,
+            depth: mode.depth(),
             listed: Listed::default(),
             record_seen: None,
             list: found.map(|found| found.list),
@@ -269,15 +266,71 @@ impl Repairer {
         }
     }
 
-    fn alarm(&self, row: &IndexedVersion, slot: Slot, failure: &MendError) {
-        let provider = self.parts().fleet.id(slot);
-        tracing::warn!(%provider, version = %row.version, name = %row.name, %failure, "a copy cannot be made");
-        self.event(slot, EventKind::RepairFailed, format!("{}: {failure}", row.version));
-    }
-
     fn event(&self, slot: Slot, kind: EventKind, detail: String) {
         let provider = Some(self.parts().fleet.id(slot).to_string());
         let at = self.parts().clock.utc();
         self.parts().telemetry.event(Event { at, kind, provider, asset: None, detail });
+    }
+}
+
+/// Why copies are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// All the time, for providers that are trusted: what may still be on its way is left alone.
+    Routine,
+    /// Before a provider is trusted: everything at once, and nothing is hopeless that was so before.
+    Refill,
+}
+
+impl Mode {
+    /// How closely a copy that seems to be there is looked at.
+    fn depth(self) -> Depth {
+        match self {
+            Self::Routine => Depth::Bytes,
+            Self::Refill => Depth::Checksum,
+        }
+    }
+}
+
+/// One round through all incomplete versions.
+struct Round<'a> {
+    repairer: &'a Repairer,
+    mode: Mode,
+    failed: Mutex<HashSet<Slot>>,
+    made: Mutex<BTreeMap<Slot, u64>>,
+}
+
+impl Round<'_> {
+    /// Works on one page; returns how many of its versions stay incomplete, and whether any may be made later.
+    async fn page(&self, page: Vec<IndexedVersion>, targets: &[Slot]) -> (usize, bool) {
+        let lacking = |row: &IndexedVersion| {
+            let lacks = |slot: &Slot| row.missing >> slot.0 & 1 == 1;
+            targets.iter().copied().filter(lacks).collect::<Vec<_>>()
+        };
+        let jobs: Vec<_> = page
+            .into_iter()
+            .flat_map(|row| lacking(&row).into_iter().map(move |slot| (row.clone(), slot)))
+            .collect();
+        let attempts = jobs.into_iter().map(|(row, slot)| async move {
+            // What waits behind a failure at its target is not even tried.
+            if self.failed.lock().contains(&slot) {
+                return (row.version, Attempt::Later);
+            }
+            let attempt = self.repairer.attempt(&row, slot, self.mode).await;
+            match attempt {
+                Attempt::Made => *self.made.lock().entry(slot).or_default() += 1,
+                Attempt::Failed => _ = self.failed.lock().insert(slot),
+                Attempt::Later | Attempt::Hopeless => {}
+            }
+            (row.version, attempt)
+        });
+        let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(COPIES_AT_ONCE).collect().await;
+        let left: HashSet<_> = attempts
+            .iter()
+            .filter(|(_, attempt)| *attempt != Attempt::Made)
+            .map(|(version, _)| *version)
+            .collect();
+        let later = attempts.iter().any(|(_, attempt)| matches!(attempt, Attempt::Later | Attempt::Failed));
+        (left.len(), later)
     }
 }

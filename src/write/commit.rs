@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::ingest::{self, Ingested};
 use super::pipeline::{Commit, Item};
 use super::quorum::Quorum;
 use super::survey::{Survey, survey};
-use super::{BodyStream, Outcome, Parts, Precondition, PutRequest, Receipt, WriteError};
+use super::{BodyStream, Outcome, Parts, Precondition, PutRequest, Receipt, Shared, WriteError};
 use crate::asset::{AssetName, Blake3, BlockHasher, Key, Kind, Order, PutFields, Record, UploadId, Version};
 use crate::provider::Slot;
 
@@ -19,11 +19,16 @@ use crate::provider::Slot;
 const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long pipelines may go on after the answer.
 const AFTERMATH_PATIENCE: Duration = Duration::from_secs(120);
+/// What a pipeline holds in memory, at least and at most, by the reckoning of the budget.
+const LANE_BYTES_MIN: u64 = 64 * 1024;
+const LANE_BYTES_MAX: u64 = 3 * crate::asset::PART_BYTES;
+/// What all pipelines of answered writes may hold in memory together, in KiB.
+pub(super) const AFTERMATH_KIB: usize = 96 * 1024;
 
 type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// Runs a PUT; the answer goes through `reply`, and the pipelines are followed to their end.
-pub(super) async fn put(parts: Arc<Parts>, request: PutRequest, body: BodyStream, reply: Reply<Receipt>) {
+pub(super) async fn put(parts: Arc<Shared>, request: PutRequest, body: BodyStream, reply: Reply<Receipt>) {
     let upload = parts.clock.upload_id();
     let _guard = parts.catalog.begin_write(upload);
     let mut quorum = Quorum::start(&parts, upload, request.wait_all);
@@ -45,22 +50,23 @@ pub(super) async fn put(parts: Arc<Parts>, request: PutRequest, body: BodyStream
 }
 
 /// Runs a DELETE.
-pub(super) async fn delete(parts: Arc<Parts>, name: AssetName, reply: Reply<Option<Receipt>>) {
+pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Option<Receipt>>) {
+    let deadline = parts.clock.now() + parts.patience;
     let survey = match survey(&parts, name.hash()).await {
         Ok(survey) => survey,
         Err(error) => return drop(reply.send(Err(error))),
     };
-    // What a majority knows to be absent needs no tombstone; one that only a minority holds does.
-    let gone = match survey.current {
+    // What a majority knows to be absent needs no tombstone; one that only a minority holds does. A version
+    // whose bytes were found wanting may turn up again, so it counts.
+    let gone = match survey.newest {
         None => true,
-        Some((_, kind)) => kind == Kind::Del && survey.current_copies >= parts.fleet.majority(),
+        Some((_, kind)) => kind == Kind::Del && survey.newest_copies >= parts.fleet.majority(),
     };
     if gone {
         return drop(reply.send(Ok(None)));
     }
     let upload = parts.clock.upload_id();
     let _guard = parts.catalog.begin_write(upload);
-    let deadline = parts.clock.now() + parts.patience;
     let mut quorum = Quorum::start(&parts, upload, false);
     match try_delete(&parts, &name, &survey, upload, &mut quorum, deadline).await {
         Ok((commit, receipt)) => {
@@ -68,8 +74,8 @@ pub(super) async fn delete(parts: Arc<Parts>, name: AssetName, reply: Reply<Opti
             follow(&parts, quorum, &commit).await;
         }
         Err(error) => {
-            quorum.give_up(parts.clock.now() + CLEAN_UP_PATIENCE).await;
             let _ = reply.send(Err(error));
+            quorum.give_up().await;
         }
     }
 }
@@ -82,8 +88,9 @@ async fn try_put(
     quorum: &mut Quorum,
 ) -> Result<(Arc<Commit>, Receipt), WriteError> {
     let name = request.name.hash();
-    let (ingested, survey) = tokio::try_join!(ingest::ingest(request, body, quorum), survey(parts, name))?;
-    let deadline = parts.clock.now() + parts.patience;
+    let (ingested, survey) =
+        tokio::try_join!(ingest::ingest(request, body, quorum, &parts.clock), survey(parts, name))?;
+    let deadline = ingested.arrived + parts.patience;
     check(parts, request, &survey).await?;
     quorum.bytes_stored(deadline).await?;
     let record = stamp(parts, request.name.clone(), upload, &survey, Some(fields(request, &ingested)));
@@ -120,24 +127,35 @@ async fn finish(
     if wait_all {
         quorum.settled(deadline).await;
     }
-    // The index learns of the version before the client does: on this gateway it is visible at once.
-    parts.catalog.apply_record(&commit.record, &commit.sealed, quorum.holders()).await;
+    // The index learns of the version before the client does: on this gateway it is visible at once. An index
+    // that cannot take it is not fresh any longer, and majorities are asked instead.
+    let _ = parts.catalog.apply_record(&commit.record, &commit.sealed, quorum.holders()).await;
     let receipt = Receipt { record: commit.record.clone(), created, copies: quorum.copies() };
     Ok((commit, receipt))
 }
 
-/// Follows the pipelines that were not done when the client was answered.
-async fn follow(parts: &Parts, mut quorum: Quorum, commit: &Commit) {
+/// Follows the pipelines that were not done when the client was answered, within a budget that all writes
+/// share: behind a provider that hangs they would pile up, and repair makes those copies as well.
+async fn follow(parts: &Shared, mut quorum: Quorum, commit: &Commit) {
     let told = quorum.holders();
+    let board = parts.monitor.board();
+    let size = commit.record.put.as_ref().map_or(0, |put| put.size);
+    let cost = u32::try_from(size.clamp(LANE_BYTES_MIN, LANE_BYTES_MAX) / 1024).unwrap_or(u32::MAX);
+    let pending = u32::try_from(quorum.pending().len()).unwrap_or(u32::MAX);
+    let budget = parts.aftermath.try_acquire_many(cost.saturating_mul(pending));
+    if budget.is_err() {
+        quorum.give_up().await;
+    }
+    quorum.drop_lanes(|slot| !board.is_healthy(slot));
     quorum.settled(parts.clock.now() + AFTERMATH_PATIENCE).await;
     let late: Vec<Slot> = quorum.holders().into_iter().filter(|slot| !told.contains(slot)).collect();
     if !late.is_empty() {
-        parts.catalog.apply_record(&commit.record, &commit.sealed, late).await;
+        let _ = parts.catalog.apply_record(&commit.record, &commit.sealed, late).await;
     }
     let copies = quorum.copies();
     let missing = copies.iter().filter(|(_, state)| *state != super::CopyState::Stored);
     for (provider, _) in missing {
-        info!(%provider, name = %commit.record.name, version = %commit.record.version, "a copy is left to repair");
+        debug!(%provider, name = %commit.record.name, version = %commit.record.version, "a copy is left to repair");
     }
 }
 
@@ -148,24 +166,23 @@ async fn clean_up(parts: &Parts, upload: UploadId, mut quorum: Quorum, error: &W
         warn!(%error, "a write ended with an unknown outcome");
         return;
     }
-    let deadline = parts.clock.now() + CLEAN_UP_PATIENCE;
-    let removal = async {
-        quorum.give_up(deadline).await;
-        let keys = (0..quorum.parts).map(|number| Key::part(upload, number)).chain([Key::blocks(upload)]);
-        if quorum.parts > 0 {
-            let keys: Vec<_> = keys.collect();
-            let removals = parts.fleet.iter().map(|(_, provider)| async {
-                for key in &keys {
-                    if provider.delete(key).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            futures::future::join_all(removals).await;
+    quorum.give_up().await;
+    if quorum.parts == 0 {
+        return;
+    }
+    let keys = (0..quorum.parts).map(|number| Key::part(upload, number)).chain([Key::blocks(upload)]);
+    let keys: Vec<_> = keys.collect();
+    let board = parts.monitor.board();
+    let writable = parts.fleet.iter().filter(|(slot, _)| board.is_writable(*slot));
+    let removals = writable.map(async |(_, provider)| {
+        for key in &keys {
+            if provider.delete(key).await.is_err() {
+                return;
+            }
         }
-    };
+    });
     // What cannot be removed now is an orphan, and goes by the rules of retention.
-    let _ = tokio::time::timeout_at(deadline, removal).await;
+    let _ = tokio::time::timeout(CLEAN_UP_PATIENCE, futures::future::join_all(removals)).await;
 }
 
 fn stamp(

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use md5::{Digest, Md5};
+use tokio::time::Instant;
 
 use super::pipeline::Item;
 use super::quorum::{Quorum, QuorumLost};
 use super::{BodyError, BodyStream, ExpectedDigests, Outcome, PutRequest, WriteError};
 use crate::asset::digest::Sha256Hasher;
 use crate::asset::{BLOCK_BYTES, BlockHasher, BlockList, PART_BYTES, Sha256};
+use crate::clock::Clock;
 use crate::provider::Payload;
 
 /// What is known of a body once it arrived.
@@ -19,6 +21,8 @@ pub(super) struct Ingested {
     pub list: Arc<BlockList>,
     pub sha256: Sha256,
     pub content_type: Arc<str>,
+    /// When the last byte came.
+    pub arrived: Instant,
 }
 
 /// Receives a body until all of it was handed to the quorum.
@@ -26,6 +30,7 @@ pub(super) async fn ingest(
     request: &PutRequest,
     mut body: BodyStream,
     quorum: &mut Quorum,
+    clock: &Clock,
 ) -> Result<Ingested, WriteError> {
     let mut intake = Intake::new(request);
     while let Some(chunk) = body.next().await {
@@ -45,7 +50,7 @@ pub(super) async fn ingest(
     if request.content_length.is_some_and(|length| length != intake.bytes) {
         return Err(WriteError::BodyBroken(format!("{} bytes came", intake.bytes)));
     }
-    intake.finish(request, quorum).await
+    intake.finish(request, quorum, clock.now()).await
 }
 
 /// A body on its way in.
@@ -126,7 +131,12 @@ impl Intake {
     }
 
     /// Compares digests before the last part is sent, so that a mismatch leaves nothing of a small asset.
-    async fn finish(mut self, request: &PutRequest, quorum: &mut Quorum) -> Result<Ingested, WriteError> {
+    async fn finish(
+        mut self,
+        request: &PutRequest,
+        quorum: &mut Quorum,
+        arrived: Instant,
+    ) -> Result<Ingested, WriteError> {
         self.settle_block();
         let sha256 = self.sha256.clone().finish();
         let md5 = self.md5.take().map(|md5| md5.finalize().into());
@@ -138,7 +148,7 @@ impl Intake {
         let content_type = self.content_type();
         let list = Arc::new(self.hasher.finish());
         quorum.send(&Item::End(list.clone())).await?;
-        Ok(Ingested { list, sha256, content_type })
+        Ok(Ingested { list, sha256, content_type, arrived })
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::asset::{AssetName, Blake3, Record, RecordKey, Sha256};
 use crate::catalog::Catalog;
@@ -184,14 +184,30 @@ pub struct Parts {
     pub patience: Duration,
 }
 
+/// What the flow shares between writes.
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    /// The budget, in KiB, of pipelines that go on after their write was answered.
+    aftermath: Semaphore,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 /// Takes writes; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Writer(Arc<Parts>);
+pub struct Writer(Arc<Shared>);
 
 impl Writer {
     /// Builds a writer.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared { parts, aftermath: Semaphore::new(commit::AFTERMATH_KIB) }))
     }
 
     /// Stores a new version.

@@ -119,10 +119,11 @@ impl Pipeline {
             .with_jitter()
             .with_min_delay(RETRY_FIRST)
             .with_max_delay(RETRY_MAX)
-            .with_max_times(RETRIES_MAX)
-            .with_total_delay(Some(self.retry_for));
+            .with_max_times(RETRIES_MAX);
+        let began = self.clock.now();
         step.retry(waits)
-            .when(|failure| failure.kind.is_retryable())
+            // Time counts, not attempts: one that hangs for its whole deadline is the last.
+            .when(|failure| failure.kind.is_retryable() && began.elapsed() < self.retry_for)
             .adjust(|failure, wait| {
                 wait.map(|wait| failure.retry_after.map_or(wait, |asked| asked.min(RETRY_MAX)))
             })

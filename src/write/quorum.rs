@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::pipeline::{Commit, Item, Pipeline, Progress};
@@ -41,6 +42,8 @@ struct Lane {
     id: ProviderId,
     items: Option<mpsc::Sender<Item>>,
     progress: Progress,
+    /// Ends the pipeline at once; a request that is under way may still take effect.
+    abort: Option<AbortHandle>,
 }
 
 impl Quorum {
@@ -55,7 +58,7 @@ impl Quorum {
                 let id = provider.id().clone();
                 if !parts.monitor.board().is_writable(slot) {
                     let progress = Progress::Failed(format!("{id} has a foreign canary"));
-                    return Lane { slot, id, items: None, progress };
+                    return Lane { slot, id, items: None, progress, abort: None };
                 }
                 let (sender, items) = mpsc::channel(PARTS_WAITING);
                 let pipeline = Pipeline {
@@ -68,8 +71,8 @@ impl Quorum {
                     commit: commit.subscribe(),
                     progress: progress.clone(),
                 };
-                drop(parts.tasks.spawn("pipeline", pipeline.run()));
-                Lane { slot, id, items: Some(sender), progress: Progress::Writing }
+                let abort = Some(parts.tasks.spawn("pipeline", pipeline.run()).abort_handle());
+                Lane { slot, id, items: Some(sender), progress: Progress::Writing, abort }
             })
             .collect();
         Self { majority: parts.fleet.majority(), lanes, events, commit, parts: 0 }
@@ -136,11 +139,27 @@ impl Quorum {
         while self.lanes.iter().any(|lane| !is_settled(&lane.progress)) && self.next(deadline).await {}
     }
 
-    /// Gives the write up: pipelines end, and none of them sends a record.
-    pub(super) async fn give_up(&mut self, deadline: Instant) {
-        self.lanes.iter_mut().for_each(|lane| lane.items = None);
-        self.commit = watch::channel(None).0;
-        self.settled(deadline).await;
+    /// Gives the write up at every provider that is not done: no further request is sent.
+    pub(super) async fn give_up(&mut self) {
+        self.drop_lanes(|_| true);
+        // What ended a moment ago has its say.
+        while self.next(Instant::now()).await {}
+    }
+
+    /// Ends the pipelines that are not done at the providers that `is_hopeless` names.
+    pub(super) fn drop_lanes(&mut self, is_hopeless: impl Fn(Slot) -> bool) {
+        let running = self.lanes.iter_mut().filter(|lane| !is_settled(&lane.progress));
+        for lane in running.filter(|lane| is_hopeless(lane.slot)) {
+            lane.items = None;
+            lane.abort.take().iter().for_each(AbortHandle::abort);
+            lane.progress = Progress::Failed(format!("{} was given up", lane.id));
+        }
+    }
+
+    /// Returns the providers that are still being written to.
+    pub(super) fn pending(&self) -> Vec<Slot> {
+        let pending = self.lanes.iter().filter(|lane| !is_settled(&lane.progress));
+        pending.map(|lane| lane.slot).collect()
     }
 
     /// Returns the providers that hold everything.
@@ -177,7 +196,11 @@ impl Quorum {
     async fn next(&mut self, deadline: Instant) -> bool {
         match tokio::time::timeout_at(deadline, self.events.recv()).await {
             Ok(Some((slot, progress))) => {
-                self.lanes[slot.0].progress = progress;
+                let lane = &mut self.lanes[slot.0];
+                // A lane that was given up stays so, unless it had just made it.
+                if !is_settled(&lane.progress) || progress == Progress::Complete {
+                    lane.progress = progress;
+                }
                 true
             }
             Ok(None) | Err(_) => false,

@@ -20,10 +20,12 @@ const RETRIES: usize = 2;
 pub struct Survey {
     /// The largest order seen, in the listings or the index.
     pub largest: Option<Order>,
-    /// The current version, if there is one.
+    /// The version that is served now, if there is one.
     pub current: Option<(Version, Kind)>,
-    /// How many of the trusted providers list the current version.
-    pub current_copies: usize,
+    /// The newest version that anybody lists, whether or not its bytes were found wanting lately.
+    pub newest: Option<(Version, Kind)>,
+    /// How many of the trusted providers list the newest version.
+    pub newest_copies: usize,
 }
 
 impl Survey {
@@ -45,19 +47,20 @@ pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, Writ
         Ok(Err(reasons)) => return Err(unlisted(reasons.join("; "))),
         Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
     };
-    parts.catalog.apply(sightings(name, &answers)).await;
     // The answers count even where the index, a mere cache, could not take them.
+    let _ = parts.catalog.learn(sightings(name, &answers)).await;
     let known = parts.catalog.known(name).await;
     let known = known.iter().map(|known| (known.version, known.kind));
     let seen: Vec<_> =
         answers.iter().flat_map(|(_, versions)| versions.iter().copied()).chain(known).collect();
     let committed = seen.iter().filter(|(version, _)| !parts.catalog.is_uncommitted(*version));
-    let current = committed.max().copied();
-    let copies = answers.iter().filter(|(_, versions)| current.is_some_and(|it| versions.contains(&it)));
+    let newest = seen.iter().max().copied();
+    let copies = answers.iter().filter(|(_, versions)| newest.is_some_and(|it| versions.contains(&it)));
     Ok(Survey {
         largest: seen.iter().map(|(version, _)| version.order).max(),
-        current,
-        current_copies: copies.count(),
+        current: committed.max().copied(),
+        newest,
+        newest_copies: copies.count(),
     })
 }
 
