@@ -10,6 +10,7 @@ use crate::support::data;
 use crate::support::eventually;
 use crate::support::gateway::{Setup, TestGateway};
 use crate::support::provider::{Provider, Trio};
+use crate::support::proxy::Seen;
 
 /// How long a provider of a few objects may take to be found empty and refilled.
 const REFILLED_WITHIN: Duration = Duration::from_secs(150);
@@ -29,6 +30,13 @@ async fn content(provider: &Provider) -> BTreeMap<String, Bytes> {
 
 async fn has_canary(provider: &Provider) -> bool {
     provider.get(&format!("canary/{}", provider.name())).await.is_some()
+}
+
+/// Returns the requests that came by and would change something.
+fn writes(provider: &Provider) -> Vec<Seen> {
+    let mut seen = provider.wire().seen();
+    seen.retain(|seen| !["GET", "HEAD", "DESCRIBE"].contains(&seen.method.as_str()));
+    seen
 }
 
 /// Stores some assets, deletes one, and waits until all providers hold the same.
@@ -159,7 +167,7 @@ async fn a_provider_with_a_foreign_canary_is_never_written_to() {
         (text.contains("foreign") && text.contains("s3-two")).then_some(())
     };
     eventually("the operators are told", Duration::from_secs(60), alarmed).await;
-    assert_eq!((trio.two.wire().count("PUT", ""), trio.two.wire().count("DELETE", "")), (0, 0));
+    assert_eq!(writes(&trio.two), Vec::<Seen>::new());
     assert_eq!(trio.two.objects().await, before);
 
     // Its own canary back, it is a provider again.
@@ -189,7 +197,7 @@ async fn a_gateway_with_another_record_key_writes_nothing_anywhere() {
     }
     assert_eq!(stranger.get("large.bin").await.status, 503, "it cannot read, and must not say 404");
     for (provider, before) in trio.all().into_iter().zip(before) {
-        assert_eq!((provider.wire().count("PUT", ""), provider.wire().count("DELETE", "")), (0, 0));
+        assert_eq!(writes(provider), Vec::<Seen>::new());
         assert_eq!(provider.objects().await, before, "{}", provider.name());
     }
 }

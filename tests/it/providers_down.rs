@@ -63,6 +63,7 @@ async fn one_provider_down_is_not_noticed_and_gets_its_copies_later() {
             2,
             "{copies}"
         );
+        let bytes = data::bytes(&name, 80_000);
         assert_eq!(gateway.put(&name, bytes.clone()).await.status, 200);
         assert_eq!(gateway.get(&name).await.body, bytes);
         assert_eq!(gateway.get("held.bin").await.body, held);
