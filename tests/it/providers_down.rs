@@ -1,5 +1,6 @@
 //! What the client gets when providers are down: every row of the table, with real servers stopped.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +10,9 @@ use crate::support::data;
 use crate::support::eventually;
 use crate::support::gateway::{Setup, TestGateway};
 use crate::support::provider::{Provider, Trio};
+
+const FEED_INTERVAL: Duration = Duration::from_millis(500);
+const NO_CACHE: &str = "feed_interval: 500ms\ncache: { memory: 0, disk: 0 }";
 
 async fn stop(trio: &Trio, provider: &Provider) {
     if provider.name() == trio.bunny.name() {
@@ -26,10 +30,18 @@ async fn start(trio: &Trio, provider: &Provider) {
     }
 }
 
-/// A fresh index may say 404 for as long as it is fresh; afterwards only a majority could.
+/// A fresh index may say 404 for as long as it is fresh, three feed intervals; afterwards nobody may.
 async fn eventually_503(gateway: &TestGateway, name: &str) {
-    let ask = || async { (gateway.get(name).await.status == 503).then_some(()) };
-    eventually("an unknown name is 503", Duration::from_secs(30), ask).await;
+    let since = Mutex::new(Instant::now());
+    let ask = || async {
+        let refused = gateway.get(name).await.status == 503;
+        let mut since = since.lock().unwrap();
+        if !refused {
+            *since = Instant::now();
+        }
+        (since.elapsed() > 4 * FEED_INTERVAL).then_some(())
+    };
+    eventually("an unknown name is 503 and stays it", Duration::from_secs(60), ask).await;
     let answer = gateway.get(name).await;
     assert_eq!(answer.status, 503);
     assert_ne!(answer.header("retry-after"), "");
@@ -48,7 +60,7 @@ async fn assert_not_committed(gateway: &TestGateway, name: &str) {
 #[tokio::test]
 async fn one_provider_down_is_not_noticed_and_gets_its_copies_later() {
     let trio = Trio::private().await;
-    let gateway = Setup::of(&trio.all()).yaml("cache: { memory: 0, disk: 0 }").start().await;
+    let gateway = Setup::of(&trio.all()).yaml(NO_CACHE).start().await;
     let held = data::bytes("held", 100_000);
     gateway.put_everywhere("held.bin", held.clone()).await;
     for down in trio.all() {
@@ -63,6 +75,7 @@ async fn one_provider_down_is_not_noticed_and_gets_its_copies_later() {
             2,
             "{copies}"
         );
+        let bytes = data::bytes(&name, 80_000);
         assert_eq!(gateway.put(&name, bytes.clone()).await.status, 200);
         assert_eq!(gateway.get(&name).await.body, bytes);
         assert_eq!(gateway.get("held.bin").await.body, held);
@@ -78,7 +91,7 @@ async fn one_provider_down_is_not_noticed_and_gets_its_copies_later() {
 #[tokio::test]
 async fn two_providers_down_refuse_writes_and_serve_what_the_third_holds() {
     let trio = Trio::private().await;
-    let gateway = Setup::of(&trio.all()).yaml("cache: { memory: 0, disk: 0 }").start().await;
+    let gateway = Setup::of(&trio.all()).yaml(NO_CACHE).start().await;
     let held = data::bytes("held", 9 << 20);
     gateway.put_everywhere("held.bin", held.clone()).await;
     gateway.put_everywhere("gone.bin", data::bytes("gone", 10)).await;
@@ -106,7 +119,7 @@ async fn two_providers_down_refuse_writes_and_serve_what_the_third_holds() {
 #[tokio::test]
 async fn three_providers_down_leave_the_cache() {
     let trio = Trio::private().await;
-    let mut gateway = Setup::of(&trio.all()).start().await;
+    let mut gateway = Setup::of(&trio.all()).yaml("feed_interval: 500ms").start().await;
     let held = data::bytes("cached", 100_000);
     gateway.put_everywhere("held.bin", held.clone()).await;
     gateway.put_everywhere("cold.bin", data::bytes("cold", 100_000)).await;

@@ -101,7 +101,7 @@ impl Bucket {
         let got = match self.store.get(&Path::from(key)).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(format!("{error:?}")),
         };
         got.bytes().await.map(Some).map_err(|error| error.to_string())
     }
@@ -113,7 +113,7 @@ impl Bucket {
     }
 }
 
-/// Builds an S3 client of the kit's own, which retries nothing.
+/// Builds an S3 client of the kit's own; it looks on, so a broken connection is not its subject.
 pub fn client(endpoint: &str, bucket: &str, secret: &str) -> AmazonS3 {
     install_crypto();
     AmazonS3Builder::new()
@@ -123,7 +123,7 @@ pub fn client(endpoint: &str, bucket: &str, secret: &str) -> AmazonS3 {
         .with_access_key_id(KEY_ID)
         .with_secret_access_key(secret)
         .with_virtual_hosted_style_request(false)
-        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .with_retry(RetryConfig { max_retries: 2, ..RetryConfig::default() })
         .with_client_options(ClientOptions::new().with_allow_http(true).with_timeout(Duration::from_secs(60)))
         .build()
         .expect("an S3 client")
