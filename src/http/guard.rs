@@ -17,6 +17,10 @@
 //!
 //! Writes have a deadline too: a client that takes nothing for so long is cut off.
 //!
+//! The parser shuts the socket down only when all that it promised is written. A guard that is dropped before,
+//! over a body that broke, a write that timed out or a stop, resets the connection: whoever reads to the end
+//! must not take a part for the whole.
+//!
 //! It does not decode bodies, and it does not know what a good URL is.
 
 use std::future::Future;
@@ -28,6 +32,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
@@ -53,8 +58,8 @@ pub(super) struct Deadlines {
 pub(super) type Answer = Arc<dyn Fn(Refusal, &[u8]) -> Bytes + Send + Sync>;
 
 /// A socket behind its guard.
-pub(super) struct Guarded<S> {
-    socket: S,
+pub(super) struct Guarded {
+    socket: TcpStream,
     deadlines: Deadlines,
     answer: Answer,
     phase: Phase,
@@ -94,9 +99,9 @@ enum Closing {
     Lingering(Pin<Box<Sleep>>),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
+impl Guarded {
     /// Puts a guard before a new socket.
-    pub(super) fn new(socket: S, deadlines: Deadlines, answer: Answer) -> Self {
+    pub(super) fn new(socket: TcpStream, deadlines: Deadlines, answer: Answer) -> Self {
         Self {
             socket,
             deadlines,
@@ -245,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
+impl AsyncRead for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -283,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.timed(cx, written)
@@ -338,6 +343,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Drop for Guarded {
+    /// Resets a connection that was not ended in order.
+    fn drop(&mut self) {
+        if matches!(self.closing, Closing::Open | Closing::Answering(_)) {
+            // A socket that cannot be told so is gone already.
+            let _ = self.socket.set_zero_linger();
         }
     }
 }

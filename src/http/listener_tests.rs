@@ -139,6 +139,13 @@ async fn read_all(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Reads to the end, and tells which error that was; `None` is a proper end.
+async fn read_to_reset(stream: &mut TcpStream) -> (String, Option<std::io::ErrorKind>) {
+    let mut answer = Vec::new();
+    let end = within(stream.read_to_end(&mut answer)).await;
+    (String::from_utf8_lossy(&answer).into_owned(), end.err().map(|error| error.kind()))
+}
+
 /// Reads until the answer ends in `end`, with the connection left open.
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut answer = Vec::new();
@@ -319,9 +326,12 @@ async fn old_and_half_closed_clients_get_their_answer() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_never_ends_cleanly() {
+async fn a_body_that_breaks_resets_the_connection() {
     let server = start(settings(PATIENCE)).await;
-    let answer = exchange(&server, b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut stream = connect(&server).await;
+    stream.write_all(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let (answer, end) = read_to_reset(&mut stream).await;
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset), "{answer}");
     assert!(answer.contains("content-length: 10\r\n") && answer.ends_with("12345"), "{answer}");
 }
 
@@ -338,6 +348,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
     let mut stream = connect(&server).await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(within(server.events.recv()).await, Some("dropped"));
+    assert_eq!(read_to_reset(&mut stream).await.1, Some(std::io::ErrorKind::ConnectionReset));
 }
 
 #[tokio::test]
@@ -364,5 +375,6 @@ async fn requests_that_outlast_the_grace_are_cut_off() {
     assert_eq!(within(server.events.recv()).await, Some("began"));
     server.stop.cancel();
     assert!(within(server.served).await.is_ok());
-    assert_eq!(read_all(&mut stream).await, "");
+    let cut = (String::new(), Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(read_to_reset(&mut stream).await, cut);
 }
