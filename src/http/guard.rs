@@ -67,6 +67,8 @@ pub(super) struct Guarded {
     incoming: BytesMut,
     /// How many of them may be handed on.
     granted: usize,
+    /// Whether bytes may follow the last head that it did not announce: clients that upload without a length do so.
+    may_go_on: bool,
     head_timer: HeadTimer,
     write_timer: Option<Pin<Box<Sleep>>>,
     closing: Closing,
@@ -109,6 +111,7 @@ impl Guarded {
             phase: Phase::Head,
             incoming: BytesMut::new(),
             granted: 0,
+            may_go_on: false,
             head_timer: HeadTimer::Off { fresh: true },
             write_timer: None,
             closing: Closing::Open,
@@ -158,6 +161,10 @@ impl Guarded {
         match framing::judge(&self.incoming[..end]) {
             Ok(body) => {
                 self.granted = end;
+                let is_upload = [b"PUT ".as_slice(), b"POST ", b"PATCH "]
+                    .iter()
+                    .any(|method| self.incoming.starts_with(method));
+                self.may_go_on = is_upload && body == BodyFraming::Length(0);
                 self.head_timer = HeadTimer::Off { fresh: false };
                 self.phase = match body {
                     BodyFraming::Length(bytes) => Phase::Counted(bytes),
@@ -245,7 +252,8 @@ impl Guarded {
         match self.phase {
             Phase::Counted(left) => left > 0,
             Phase::Chunked(_) => true,
-            Phase::Head | Phase::Closed => !self.incoming.is_empty(),
+            Phase::Head => self.may_go_on || !self.incoming.is_empty(),
+            Phase::Closed => !self.incoming.is_empty(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! our logs), `X-Content-Type-Options: nosniff`, a line in the access log and a place in the metrics. A
 //! [`Problem`] becomes its JSON here, where the request id is known; a panic becomes a 500. A response that
 //! was given before the request's body was read closes the connection: the rest of that body is never
-//! taken for a request.
+//! taken for a request. So does one to an upload that does not say where its body ends.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -56,6 +56,7 @@ pub(super) struct RequestId(pub(super) String);
 pub(super) async fn around(State(watch): State<Watch>, request: Request, next: Next) -> Response {
     let begun = watch.clock.now();
     let mut line = Line::new(&watch, &request, begun);
+    let unframed = is_unframed_upload(&request);
     let (mut request, read) = watch_body(request, &watch);
     request.extensions_mut().insert(RequestId(line.request_id.clone()));
     let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
@@ -70,7 +71,7 @@ pub(super) async fn around(State(watch): State<Watch>, request: Request, next: N
     };
     let mut response = write_problem(response, &line);
     insert_common(response.headers_mut(), &line.request_id);
-    if read.is_some_and(|read| !read.load(Ordering::Acquire)) {
+    if unframed || read.is_some_and(|read| !read.load(Ordering::Acquire)) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let labels = RequestLabels { method: line.method, status: response.status().as_u16() };
@@ -81,6 +82,13 @@ pub(super) async fn around(State(watch): State<Watch>, request: Request, next: N
     line.whole |= response.body().is_end_stream();
     line.promised_bytes = promised_bytes(response.headers());
     response.map(|body| Body::new(Logged { body, line }))
+}
+
+/// Tells whether a body may follow although the head announces none; the parser would take it for the next request.
+fn is_unframed_upload(request: &Request) -> bool {
+    let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter();
+    [Method::PUT, Method::POST, Method::PATCH].contains(request.method())
+        && !framed.into_iter().any(|name| request.headers().contains_key(name))
 }
 
 /// Adds what every response has.

@@ -8,12 +8,13 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use futures::TryFutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -138,7 +139,7 @@ impl Connection {
         let router = self.router;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request.map(Body::new))
+            router.clone().oneshot(request.map(Body::new)).map_ok(without_false_length)
         });
         // The guard has the deadlines for heads, and it counts on being asked for the next head only when it is
         // wanted. Half-closed clients still get their answer.
@@ -165,6 +166,14 @@ impl Connection {
     }
 }
 
+/// Takes the length off a 304: the router gives it that of its missing body, not that of the asset.
+fn without_false_length(mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}
+
 /// Builds the answers to refused heads.
 fn answer(watch: Watch) -> Answer {
     Arc::new(move |refusal, head| {
@@ -176,19 +185,29 @@ fn answer(watch: Watch) -> Answer {
             }
             Refusal::Timeout => Problem::new(ProblemKind::Timeout, "the head did not arrive in time"),
         };
-        let is_write = ["PUT ", "POST ", "DELETE "].iter().any(|method| head.starts_with(method.as_bytes()));
+        let method = method_of(head);
+        let is_write = [b"PUT".as_slice(), b"POST", b"DELETE"].contains(&method);
         let problem = if is_write { problem.with_outcome(Outcome::NotCommitted) } else { problem };
         let request_id = watch.request_id();
         layers::note_refused_head(&watch, &problem, &request_id);
-        write_answer(&problem, &request_id, !head.starts_with(b"HEAD "))
+        let date = SystemTime::UNIX_EPOCH + Duration::from_millis(watch.clock.unix_ms());
+        write_answer(&problem, &request_id, date, method != b"HEAD")
     })
 }
 
-fn write_answer(problem: &Problem, request_id: &str, with_body: bool) -> Bytes {
+/// Returns the method of a head that nobody could read whole, whatever stands around it.
+fn method_of(head: &[u8]) -> &[u8] {
+    let head = head.trim_ascii_start();
+    let end = head.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(head.len());
+    &head[..end]
+}
+
+fn write_answer(problem: &Problem, request_id: &str, date: SystemTime, with_body: bool) -> Bytes {
     let body = problem.to_body(request_id);
     let mut fields = problem.fields();
-    fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    fields.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    fields.extend(HeaderValue::try_from(httpdate::fmt_http_date(date)).map(|date| (header::DATE, date)));
     layers::insert_common(&mut fields, request_id);
     let mut answer = format!("HTTP/1.1 {}\r\n", problem.status()).into_bytes();
     for (name, value) in &fields {

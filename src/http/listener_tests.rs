@@ -68,6 +68,7 @@ fn router(told: mpsc::UnboundedSender<&'static str>, release: Arc<Semaphore>, wa
         .route("/", any(|| async { "hello" }))
         .route("/count", put(count))
         .route("/refuse", any(|| async { Problem::new(ProblemKind::Unauthorized, "no").into_response() }))
+        .route("/same", any(|| async { StatusCode::NOT_MODIFIED }))
         .route("/slow", any(answer_slowly))
         .route("/panic", any(panic_at_once))
         .route("/broken", any(broken))
@@ -164,9 +165,13 @@ fn statuses(answer: &str) -> Vec<&str> {
 fn assert_problem(answer: &str, status: &str) {
     assert_eq!(statuses(answer), [status], "{answer}");
     let lower = answer.to_lowercase();
-    for part in
-        ["\r\nx-request-id: ", "application/problem+json", "\r\ncache-control: no-store", "\"request_id\":\""]
-    {
+    for part in [
+        "\r\nx-request-id: ",
+        "\r\ndate: ",
+        "application/problem+json",
+        "\r\ncache-control: no-store",
+        "\"request_id\":\"",
+    ] {
         assert!(lower.contains(part), "{part} is missing in {answer}");
     }
     assert!(lower.contains("\r\nconnection: close\r\n"), "{answer}");
@@ -191,6 +196,8 @@ async fn broken_heads_are_answered_with_a_problem_and_the_connection_is_closed()
         ("GET / HTTP/1.1\r\nHost: x\r\n\n".into(), "400"),
         ("GET / HTTP/1.1\r\n\r\n".into(), "400"),
         ("GET /a b HTTP/1.1\r\nHost: x\r\n\r\n".into(), "400"),
+        ("\nPUT / HTTP/1.1\r\nHost: x\r\n\r\n".into(), "400"),
+        (format!("PUT / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"), "431"),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"), "431"),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{large}\r\n"), "431"),
         (format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000)), "431"),
@@ -200,8 +207,56 @@ async fn broken_heads_are_answered_with_a_problem_and_the_connection_is_closed()
         let answer = exchange(&server, request.as_bytes()).await;
         assert_problem(&answer, status);
         let outcome = answer.contains(r#""outcome":"not-committed""#);
-        assert_eq!(outcome, request.starts_with("PUT"), "{answer}");
+        assert_eq!(outcome, request.trim_start().starts_with("PUT"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_write_says_that_it_did_not_happen_as_soon_as_its_method_is_known() {
+    let server = start(settings(SHORT)).await;
+    let table = [
+        ("PUT", true),
+        ("PUT /a HTTP/1.1\r\nHos", true),
+        ("POST\t/a HTTP/1.1\r\n\r\n", true),
+        ("\nDELETE /a HTTP/1.1\r\n\r\n", true),
+        (" PUT /a HTTP/1.1\r\n\r\n", true),
+        ("PUTS /a HTTP/1.1\r\n\r\n", false),
+        ("GET /PUT HTTP/1.1\r\n\r\n", false),
+        ("PU", false),
+    ];
+    for (request, is_write) in table {
+        let answer = exchange(&server, request.as_bytes()).await;
+        assert_eq!(answer.contains(r#""outcome":"not-committed""#), is_write, "{request:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_has_no_length_whatever_the_method() {
+    let server = start(settings(PATIENCE)).await;
+    for method in ["GET", "HEAD"] {
+        let request = format!("{method} /same HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = exchange(&server, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 304") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.to_lowercase().contains("content-length"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_an_upload_without_framing_is_never_taken_for_a_request() {
+    let server = start(settings(PATIENCE)).await;
+    for method in ["PUT", "POST"] {
+        let request =
+            format!("{method} /refuse HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_problem(&exchange(&server, request.as_bytes()).await, "401");
+    }
+    // The body comes only after the answer: it must not cost the client that answer.
+    let mut stream = connect(&server).await;
+    stream.write_all(b"PUT /refuse HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    within(stream.read_exact(&mut first)).await.unwrap();
+    stream.write_all(b"late body").await.unwrap();
+    let (rest, end) = read_to_reset(&mut stream).await;
+    assert!(rest.ends_with("}\n") && end.is_none(), "{rest} {end:?}");
 }
 
 #[tokio::test]
