@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use http::{HeaderMap, HeaderValue, header};
-use http_range_header::{EndPosition, RangeUnsatisfiableError, StartPosition, parse_range_header};
 
 use super::problem::{Problem, ProblemKind};
 
@@ -36,26 +35,32 @@ pub(super) fn unsatisfiable(size: u64) -> Problem {
     }
 }
 
+/// Reads `bytes=` and a list whose empty members count for nothing (RFC 9110, sections 14.1.2 and 5.6.1).
+/// The `http-range-header` crate takes neither those nor numerals of more than 64 bits.
 fn parse(value: &str, size: u64) -> Wanted {
-    // The crate wants the unit in lower case; the RFC does not care.
-    let lower = value.to_ascii_lowercase();
-    let parsed = match parse_range_header(&lower) {
-        Ok(parsed) => parsed,
-        // `bytes=-0` is well-formed and asks for nothing.
-        Err(RangeUnsatisfiableError::ZeroSuffix) if !lower.contains(',') => return Wanted::Unsatisfiable,
-        Err(_) => return Wanted::Whole,
-    };
-    // The crate's own validation refuses a suffix that is longer than the asset, which the RFC takes for
-    // all of it, so the bounds are worked out here.
-    let [range] = parsed.ranges.as_slice() else { return Wanted::Whole };
-    let (start, end) = match (range.start, range.end) {
-        (StartPosition::FromLast(_), _) if size == 0 => return Wanted::Whole,
-        (StartPosition::FromLast(last), _) => (size.saturating_sub(last), size),
-        (StartPosition::Index(start), EndPosition::LastByte) => (start, size),
-        (StartPosition::Index(start), EndPosition::Index(last)) if last < start => return Wanted::Whole,
-        (StartPosition::Index(start), EndPosition::Index(last)) => (start, last.saturating_add(1).min(size)),
+    let Some((unit, list)) = value.split_once('=') else { return Wanted::Whole };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return Wanted::Whole;
+    }
+    let mut members =
+        list.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
+    let (Some(member), None) = (members.next(), members.next()) else { return Wanted::Whole };
+    let Some((first, last)) = member.split_once('-') else { return Wanted::Whole };
+    let (start, end) = match (first, last, numeral(first), numeral(last)) {
+        // The last bytes of nothing are all of it, unless none are asked for.
+        ("", _, _, Some(last)) if size == 0 && last > 0 => return Wanted::Whole,
+        ("", _, _, Some(last)) => (size.saturating_sub(last), size),
+        (_, "", Some(start), _) => (start, size),
+        (_, _, Some(start), Some(last)) if last >= start => (start, last.saturating_add(1).min(size)),
+        (_, _, _, _) => return Wanted::Whole,
     };
     if start < size { Wanted::Part(start..end) } else { Wanted::Unsatisfiable }
+}
+
+/// Reads digits; what exceeds 64 bits lies behind the end of any asset all the same.
+fn numeral(digits: &str) -> Option<u64> {
+    let are_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -98,7 +103,22 @@ mod tests {
             ("bytes=a-b", 10, Whole),
             ("bytes=1", 10, Whole),
             ("bytes=--1", 10, Whole),
-            ("bytes=99999999999999999999-", 10, Whole),
+            ("bytes=99999999999999999999-", 10, Unsatisfiable),
+            ("bytes=18446744073709551616-", 10, Unsatisfiable),
+            ("bytes=18446744073709551615-", 10, Unsatisfiable),
+            ("bytes=0-18446744073709551616", 10, Part(0..10)),
+            ("bytes=-18446744073709551616", 10, Part(0..10)),
+            ("bytes=00-01", 10, Part(0..2)),
+            ("bytes=0000000000000000000000001-1", 10, Part(1..2)),
+            ("bytes=-00", 10, Unsatisfiable),
+            ("bytes=,0-1", 10, Part(0..2)),
+            ("bytes=0-1,", 10, Part(0..2)),
+            ("bytes= , 0-1 ,,", 10, Part(0..2)),
+            ("bytes=,", 10, Whole),
+            ("bytes=-", 10, Whole),
+            ("bytes=+0-1", 10, Whole),
+            ("bytes=0 - 1", 10, Whole),
+            ("bytes=0-1-2", 10, Whole),
             ("items=0-1", 10, Whole),
             ("0-1", 10, Whole),
             ("", 10, Whole),
