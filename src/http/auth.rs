@@ -9,7 +9,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, invalid_header};
 use crate::asset::Blake3;
 
 /// The header field in which Bunny's clients send a token.
@@ -60,9 +60,9 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// 401: the request presents no token, or one that is not configured.
+    /// 401: the request presents no token, or one that is not configured. 400: it presents two.
     pub(super) fn identify(&self, headers: &HeaderMap) -> Result<&Token, Problem> {
-        let Some(presented) = presented(headers) else {
+        let Some(presented) = presented(headers)? else {
             return Err(unauthorized("send a token as `Authorization: Bearer` or `AccessKey`", BARE));
         };
         self.find(presented).ok_or_else(|| unauthorized("the token is not known", INVALID))
@@ -70,7 +70,7 @@ impl Tokens {
 
     /// Tells whether a request presents any configured token.
     pub(super) fn knows(&self, headers: &HeaderMap) -> bool {
-        presented(headers).is_some_and(|presented| self.find(presented).is_some())
+        matches!(presented(headers), Ok(Some(presented)) if self.find(presented).is_some())
     }
 
     fn find(&self, presented: &[u8]) -> Option<&Token> {
@@ -96,12 +96,32 @@ fn unauthorized(detail: &'static str, challenge: &'static str) -> Problem {
         .with_field(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+/// Reads the token of a request.
+///
+/// # Errors
+///
+/// 400: there are two, and whoever stands before us may have believed the other one.
+fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+    let bearer = single(headers, &header::AUTHORIZATION)?.and_then(|value| {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim().as_bytes())
     });
-    bearer.or_else(|| headers.get(ACCESS_KEY).map(HeaderValue::as_bytes)).filter(|token| !token.is_empty())
+    let key = single(headers, &ACCESS_KEY)?.map(HeaderValue::as_bytes);
+    match (bearer, key) {
+        (Some(bearer), Some(key)) if bearer != key => {
+            Err(invalid_header("Authorization and AccessKey have different tokens"))
+        }
+        (bearer, key) => Ok(bearer.or(key).filter(|token| !token.is_empty())),
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(invalid_header(format!("{name} is given twice")));
+    }
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -152,6 +172,32 @@ mod tests {
                 assert_eq!(problem.status(), 401);
                 assert!(problem.fields().contains_key(header::WWW_AUTHENTICATE));
             }
+        }
+    }
+
+    #[test]
+    fn two_tokens_in_one_request_are_refused() {
+        let tokens = Tokens::new(vec![token("a", &[]), token("b", &[])]);
+        let (a, b) = (("authorization", "Bearer secret-a"), ("authorization", "Bearer secret-b"));
+        type Fields<'a> = &'a [(&'static str, &'a str)];
+        let table: [(Fields<'_>, Result<&str, u16>); 7] = [
+            (&[a, b], Err(400)),
+            (&[a, a], Err(400)),
+            (&[a, ("accesskey", "secret-b")], Err(400)),
+            (&[("authorization", "Bearer "), ("accesskey", "secret-b")], Err(400)),
+            (&[("accesskey", "secret-a"), ("accesskey", "secret-b")], Err(400)),
+            (&[a, ("accesskey", "secret-a")], Ok("a")),
+            (&[("authorization", "Bearer nobody"), ("accesskey", "nobody")], Err(401)),
+        ];
+        for (fields, expected) in table {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            }
+            let found = tokens.identify(&headers);
+            let found = found.map(|token| token.name.as_str()).map_err(|problem| problem.status().as_u16());
+            assert_eq!(found, expected, "{fields:?}");
+            assert_eq!(tokens.knows(&headers), expected.is_ok(), "{fields:?}");
         }
     }
 
