@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::auth::forbidden;
 use super::conditions::{self, Validators, Verdict};
 use super::problem::{Problem, ProblemKind};
-use super::{App, fields, range};
+use super::{App, fields, intake, range};
 use crate::asset::{AssetName, PutFields};
 use crate::read::{AssetBody, ReadError, Wanted};
 
@@ -53,12 +53,12 @@ pub(super) async fn read(app: &App, name: &AssetName, request: &Parts) -> Result
 }
 
 /// Answers DELETE.
-pub(super) async fn delete(app: &App, name: AssetName, headers: &HeaderMap) -> Result<Response, Problem> {
-    let token = app.settings.tokens.identify(headers)?;
+pub(super) async fn delete(app: &App, name: AssetName, request: &Parts) -> Result<Response, Problem> {
+    let token = app.settings.tokens.identify(&request.headers)?;
     if !token.delete || !token.covers(name.as_str()) {
         return Err(forbidden("the token may not delete this name"));
     }
-    conditions::refuse(headers)?;
+    intake::of_delete(&request.headers, request.uri.query(), app.settings.conditional_writes)?;
     let _permit = app.uploads.enter().await?;
     let receipt = app.flows.writer.delete(name).await?;
     // A name that was absent already got no tombstone.

@@ -85,39 +85,56 @@ pub(super) fn range_applies(headers: &HeaderMap, validators: &Validators) -> boo
 ///
 /// # Errors
 ///
-/// 501 unless best effort is allowed: a plain store cannot check and write in one step. 400 for both
-/// fields at once, which no upload needs.
+/// 400 for malformed ones, and for both fields at once, which no upload needs. 501 unless best effort is
+/// allowed: a plain store cannot check and write in one step.
 pub(super) fn of_upload(headers: &HeaderMap, best_effort: bool) -> Result<Precondition, Problem> {
-    let matching = headers.contains_key(header::IF_MATCH);
-    let differing = headers.contains_key(header::IF_NONE_MATCH);
-    if headers.contains_key(header::IF_UNMODIFIED_SINCE) || ((matching || differing) && !best_effort) {
-        return Err(not_implemented());
+    let precondition = parsed(headers)?;
+    let by_time = headers.contains_key(header::IF_UNMODIFIED_SINCE);
+    if !best_effort && (by_time || precondition != Precondition::None) {
+        return Err(not_implemented("conditions on writes are not offered here"));
     }
-    match (matching, differing) {
-        (false, false) => Ok(Precondition::None),
-        (true, true) => Err(invalid_header("If-Match and If-None-Match exclude each other on an upload")),
-        (true, false) => Ok(match tags(headers, header::IF_MATCH)? {
-            None => Precondition::Present,
-            Some(tags) => Precondition::Matches(tags),
-        }),
-        (false, true) => Ok(match tags(headers, header::IF_NONE_MATCH)? {
-            None => Precondition::Absent,
-            Some(tags) => Precondition::Differs(tags),
-        }),
+    if by_time {
+        return Err(not_implemented(
+            "of the conditions on writes, only If-Match and If-None-Match are offered",
+        ));
     }
+    Ok(precondition)
 }
 
 /// Refuses any condition on a request that would change something without looking at it.
 ///
 /// # Errors
 ///
-/// 501 when there is a condition.
-pub(super) fn refuse(headers: &HeaderMap) -> Result<(), Problem> {
-    of_upload(headers, false).map(|_| ())
+/// 400 for malformed conditions, 501 for others.
+pub(super) fn refuse(headers: &HeaderMap, best_effort: bool) -> Result<(), Problem> {
+    let precondition = of_upload(headers, best_effort)?;
+    if precondition != Precondition::None {
+        return Err(not_implemented("conditions are offered on PUT only"));
+    }
+    Ok(())
 }
 
-fn not_implemented() -> Problem {
-    Problem::new(ProblemKind::NotImplemented, "conditions on writes are not offered here")
+fn not_implemented(detail: &'static str) -> Problem {
+    Problem::new(ProblemKind::NotImplemented, detail)
+}
+
+fn parsed(headers: &HeaderMap) -> Result<Precondition, Problem> {
+    let matching =
+        headers.contains_key(header::IF_MATCH).then(|| tags(headers, header::IF_MATCH)).transpose()?;
+    let differing = headers
+        .contains_key(header::IF_NONE_MATCH)
+        .then(|| tags(headers, header::IF_NONE_MATCH))
+        .transpose()?;
+    match (matching, differing) {
+        (None, None) => Ok(Precondition::None),
+        (Some(_), Some(_)) => {
+            Err(invalid_header("If-Match and If-None-Match exclude each other on an upload"))
+        }
+        (Some(None), None) => Ok(Precondition::Present),
+        (Some(Some(tags)), None) => Ok(Precondition::Matches(tags)),
+        (None, Some(None)) => Ok(Precondition::Absent),
+        (None, Some(Some(tags))) => Ok(Precondition::Differs(tags)),
+    }
 }
 
 /// Returns the hashes in a list of entity tags, `None` for `*`; tags that cannot be ours are left out, since

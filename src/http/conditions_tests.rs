@@ -111,8 +111,23 @@ fn conditions_on_uploads_are_refused_unless_best_effort_is_allowed() {
         assert_eq!(of_upload(&headers(&fields), true).unwrap(), precondition, "{fields:?}");
     }
     for fields in [vec![("if-match", "abc")], vec![("if-match", "*"), ("if-none-match", "*")]] {
-        assert_eq!(of_upload(&headers(&fields), true).unwrap_err().status(), 400, "{fields:?}");
+        for best_effort in [true, false] {
+            let problem = of_upload(&headers(&fields), best_effort).unwrap_err();
+            assert_eq!(problem.status(), 400, "{fields:?}");
+        }
     }
+    assert_eq!(of_upload(&headers(&[("if-unmodified-since", AFTER)]), true).unwrap_err().status(), 501);
+}
+
+#[test]
+fn a_condition_on_anything_but_put_is_refused_with_what_is_offered() {
+    let detail = |best_effort| {
+        let problem = refuse(&headers(&[("if-match", "*")]), best_effort).unwrap_err();
+        (problem.status().as_u16(), problem.to_json("")["detail"].clone())
+    };
+    assert_eq!(detail(true), (501, "conditions are offered on PUT only".into()));
+    assert_eq!(detail(false), (501, "conditions on writes are not offered here".into()));
+    assert!(refuse(&HeaderMap::new(), true).is_ok());
 }
 
 proptest! {

@@ -2,11 +2,12 @@
 //! `Content-MD5`. Pure; the writer compares them with the bytes before anything is committed.
 //!
 //! Unknown algorithms are ignored, as the RFC asks; a digest that we would check but cannot read is refused,
-//! since its sender counts on the check.
+//! since its sender counts on the check. So is one that is announced as a trailer: it would come after the bytes
+//! were sent on, and nobody here looks at trailers.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
 use super::problem::{Problem, invalid_header};
@@ -50,6 +51,23 @@ pub(super) fn declared(headers: &HeaderMap) -> bool {
     [REPR_DIGEST, CONTENT_DIGEST, CHECKSUM, CONTENT_MD5].iter().any(|name| headers.contains_key(name))
 }
 
+/// Refuses an upload that announces its digest as a trailer.
+///
+/// # Errors
+///
+/// 400: its sender counts on a check that does not take place.
+pub(super) fn refuse_trailers(headers: &HeaderMap) -> Result<(), Problem> {
+    let lines = headers.get_all(header::TRAILER).iter();
+    let mut names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let digests = [REPR_DIGEST, CONTENT_DIGEST, CHECKSUM, CONTENT_MD5];
+    if names.any(|name| {
+        digests.iter().any(|digest| name.trim_ascii().eq_ignore_ascii_case(digest.as_str().as_bytes()))
+    }) {
+        return Err(invalid_header("digests in trailers are not verified: send them in the head"));
+    }
+    Ok(())
+}
+
 /// Writes `Repr-Digest` of an asset.
 pub(super) fn repr_digest(sha256: Sha256) -> HeaderValue {
     let value = format!("{SHA_256}=:{}:", STANDARD.encode(sha256.as_bytes()));
@@ -66,6 +84,13 @@ fn structured(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Sha256>, 
     let malformed = || invalid_header(format!("{name} is not a dictionary with base64 digests"));
     let joined = lines.join(b", ".as_slice());
     let dictionary: Dictionary = Parser::new(&joined).parse().map_err(|_| malformed())?;
+    // Every member is a byte sequence, those that are not known as well (RFC 9530, section 2).
+    let is_digest = |entry: &ListEntry| {
+        matches!(entry, ListEntry::Item(Item { bare_item: BareItem::ByteSequence(_), .. }))
+    };
+    if !dictionary.values().all(is_digest) {
+        return Err(malformed());
+    }
     match dictionary.get(SHA_256) {
         None => Ok(None),
         Some(ListEntry::Item(Item { bare_item: BareItem::ByteSequence(bytes), .. })) => {
@@ -125,6 +150,9 @@ mod tests {
             [("repr-digest", "sha-256=:!!!:")],
             [("repr-digest", "=:AAAA:")],
             [("content-digest", "sha-256")],
+            [("repr-digest", "nonsense")],
+            [("repr-digest", "sha-512=abc")],
+            [("repr-digest", "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:, md5=?1")],
             [("checksum", "abc")],
             [("checksum", "")],
             [("content-md5", "AAAA")],

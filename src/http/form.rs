@@ -7,7 +7,7 @@
 //!    reached.
 //! 4. The answer lists a receipt or a problem for each file, in the form's order: 201 when all are stored, the
 //!    problem itself when the only file failed, else 207. A form that breaks in between ends the list with
-//!    that problem: what is stored stays stored.
+//!    that problem, whose name is empty: what is stored stays stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,8 +46,8 @@ pub(super) async fn post(app: &App, folder: &str, request: Request) -> Result<Re
     if !token.write || !token.touches(folder) {
         return Err(forbidden("the token may not write below this folder"));
     }
-    let common = intake::of_form(&parts.headers)?;
-    let boundary = boundary(&parts.headers)?;
+    let conditional = app.settings.conditional_writes;
+    let (common, boundary) = intake::of_form(&parts.headers, parts.uri.query(), conditional)?;
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let _permit = app.uploads.enter().await?;
 
@@ -60,8 +60,8 @@ pub(super) async fn post(app: &App, folder: &str, request: Request) -> Result<Re
 
 /// What became of one file.
 struct Stored {
-    /// The name that was tried; nothing for a form that broke.
-    name: Option<String>,
+    /// The name that was tried; empty, as no asset's is, for a form that broke.
+    name: String,
     result: Result<Receipt, Problem>,
 }
 
@@ -109,7 +109,7 @@ impl Intake<'_> {
             if results.is_empty() {
                 return Err(problem);
             }
-            results.push(Stored { name: None, result: Err(problem) });
+            results.push(Stored { name: String::new(), result: Err(problem) });
             return Ok(results);
         }
     }
@@ -117,7 +117,7 @@ impl Intake<'_> {
     /// Stores one file, and reads its part to the end whatever happens.
     async fn file(&self, mut field: Field<'static>) -> Stored {
         let file_name = field.file_name().unwrap_or_default().to_owned();
-        let name = Some(format!("{}{file_name}", self.folder));
+        let name = format!("{}{file_name}", self.folder);
         match self.check(&file_name, field.headers()) {
             Ok(put) => Stored { name, result: self.store(put, field).await.map_err(Problem::from) },
             Err(problem) => {
@@ -194,17 +194,6 @@ fn file_asset_name(folder: &str, file_name: &str) -> Result<AssetName, Problem> 
     Ok(format!("{folder}{file_name}").parse::<AssetName>()?)
 }
 
-fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    multer::parse_boundary(text).map_err(|error| {
-        if error == multer::Error::NoBoundary {
-            Problem::new(ProblemKind::InvalidForm, "the form has no boundary")
-        } else {
-            Problem::new(ProblemKind::UnsupportedMediaType, "a folder takes multipart/form-data")
-        }
-    })
-}
-
 /// Hands on one chunk at a time and no more than the allowance: the form parser takes in whatever is ready,
 /// and keeps the head of a part for as long as it does not end.
 fn paced(
@@ -255,11 +244,7 @@ fn of_form_error(error: &multer::Error) -> Problem {
 #[serde(untagged)]
 enum Entry<'a> {
     Stored(ReceiptView<'a>),
-    Refused {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<&'a str>,
-        problem: serde_json::Value,
-    },
+    Refused { name: &'a str, problem: serde_json::Value },
 }
 
 fn respond(mut results: Vec<Stored>, public_url: &str, request_id: &str) -> Result<Response, Problem> {
@@ -276,7 +261,7 @@ fn respond(mut results: Vec<Stored>, public_url: &str, request_id: &str) -> Resu
             Err(problem) => {
                 status = StatusCode::MULTI_STATUS;
                 let problem = problem.clone().with_outcome(Outcome::NotCommitted).to_json(request_id);
-                list.push(Entry::Refused { name: name.as_deref(), problem });
+                list.push(Entry::Refused { name, problem });
             }
         }
     }

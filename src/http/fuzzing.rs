@@ -25,7 +25,7 @@ pub fn head(bytes: &[u8]) {
     let _ = conditions::evaluate(&headers, &validators);
     let _ = conditions::range_applies(&headers, &validators);
     let _ = conditions::of_upload(&headers, true);
-    let _ = intake::of_form(&headers);
+    let _ = intake::of_form(&headers, None, true);
 }
 
 /// Reads a request target.

@@ -40,6 +40,7 @@ pub(super) struct Common {
 /// 400, 411, 413, 417 or 501.
 pub(super) fn of_put(
     headers: &HeaderMap,
+    query: Option<&str>,
     name: AssetName,
     bytes_max: u64,
     conditional_writes: bool,
@@ -51,25 +52,46 @@ pub(super) fn of_put(
     if headers.contains_key(header::CONTENT_RANGE) {
         return Err(invalid_header("Content-Range is not taken: an asset is put whole"));
     }
+    refuse_version(query)?;
     let common = common(headers)?;
     let request = of_file(headers, headers, name, bytes_max, &common)?;
     let precondition = conditions::of_upload(headers, conditional_writes)?;
     Ok(PutRequest { content_length, precondition, ..request })
 }
 
-/// Reads the header fields of a form that hold for all of its files.
+/// Reads the header fields of a form that hold for all of its files, and its boundary.
 ///
 /// # Errors
 ///
-/// 400, 411, 417 or 501.
-pub(super) fn of_form(headers: &HeaderMap) -> Result<Common, Problem> {
+/// 400, 411, 415, 417 or 501.
+pub(super) fn of_form(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    conditional_writes: bool,
+) -> Result<(Common, String), Problem> {
     length(headers)?;
+    refuse_version(query)?;
     if headers.contains_key(header::CONTENT_RANGE) || digest::declared(headers) {
         return Err(invalid_header("digests and ranges of a form belong into its parts"));
     }
     let common = common(headers)?;
-    conditions::refuse(headers)?;
-    Ok(common)
+    let boundary = boundary(headers)?;
+    conditions::refuse(headers, conditional_writes)?;
+    Ok((common, boundary))
+}
+
+/// Checks what a DELETE says besides its name.
+///
+/// # Errors
+///
+/// 400 or 501.
+pub(super) fn of_delete(
+    headers: &HeaderMap,
+    query: Option<&str>,
+    conditional_writes: bool,
+) -> Result<(), Problem> {
+    refuse_version(query)?;
+    conditions::refuse(headers, conditional_writes)
 }
 
 /// Reads the header fields that a file has of its own: those of a PUT, or of a part of a form, whose
@@ -100,7 +122,29 @@ pub(super) fn of_file(
     })
 }
 
+/// A version is written once and goes with its retention: none can be written or removed by itself.
+fn refuse_version(query: Option<&str>) -> Result<(), Problem> {
+    let mut parameters = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    if parameters.any(|(name, _)| name == "version") {
+        let detail = "a version can only be read: leave `version` out to write or delete the asset";
+        return Err(Problem::new(ProblemKind::InvalidQuery, detail));
+    }
+    Ok(())
+}
+
+fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    multer::parse_boundary(text).map_err(|error| {
+        if error == multer::Error::NoBoundary {
+            Problem::new(ProblemKind::InvalidForm, "the form has no boundary")
+        } else {
+            Problem::new(ProblemKind::UnsupportedMediaType, "a folder takes multipart/form-data")
+        }
+    })
+}
+
 fn common(headers: &HeaderMap) -> Result<Common, Problem> {
+    digest::refuse_trailers(headers)?;
     if let Some(expect) = headers.get(header::EXPECT)
         && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
@@ -132,10 +176,34 @@ fn content_type(headers: &HeaderMap, name: &AssetName) -> Result<Option<String>,
         let guess = name.extension().map(mime_guess::from_ext);
         return Ok(guess.and_then(|guess| guess.first_raw()).map(str::to_owned));
     };
-    match declared.parse::<headers::ContentType>() {
+    match simplified(&declared).parse::<headers::ContentType>() {
         Ok(_) if declared.is_ascii() => Ok(Some(declared)),
         Ok(_) | Err(_) => Err(invalid_header("Content-Type is not a media type")),
     }
+}
+
+/// Spells a media type as its parser takes it: RFC 9110, section 5.6.6, allows blanks before a semicolon, empty
+/// parameters and escapes in quotes as well.
+fn simplified(media_type: &str) -> String {
+    let mut simple = String::with_capacity(media_type.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for char in media_type.chars() {
+        match char {
+            _ if escaped => simple.push('_'),
+            '\\' if quoted => {}
+            ';' if !quoted => {
+                simple.truncate(simple.trim_end_matches([' ', ';']).len());
+                simple.push(';');
+            }
+            _ => simple.push(char),
+        }
+        quoted ^= char == '"' && !escaped;
+        escaped = quoted && char == '\\' && !escaped;
+    }
+    if !quoted {
+        simple.truncate(simple.trim_end_matches([' ', ';']).len());
+    }
+    simple
 }
 
 fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> {

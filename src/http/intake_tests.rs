@@ -22,7 +22,7 @@ fn put(fields: &[(&str, &str)]) -> Result<PutRequest, u16> {
 
 fn put_raw(fields: &[(&str, &str)]) -> Result<PutRequest, u16> {
     let name = "icons/gold.png".parse().unwrap();
-    of_put(&headers(fields), name, LIMIT, false).map_err(|problem| problem.status().as_u16())
+    of_put(&headers(fields), None, name, LIMIT, false).map_err(|problem| problem.status().as_u16())
 }
 
 #[test]
@@ -78,11 +78,17 @@ fn bad_fields_are_refused_with_their_status() {
         (vec![("repr-digest", "sha-256=abc")], 400),
         (vec![("checksum", "abc")], 400),
         (vec![("content-md5", "abc")], 400),
+        (vec![("trailer", "Repr-Digest")], 400),
+        (vec![("trailer", "X-Other, content-digest")], 400),
+        (vec![("trailer", "x"), ("trailer", "CHECKSUM")], 400),
         (vec![("expect", "200-ok")], 417),
         (vec![("if-match", "*")], 501),
         (vec![("if-none-match", "*")], 501),
         // What is malformed comes before what is not implemented.
         (vec![("if-none-match", "*"), ("checksum", "abc")], 400),
+        (vec![("if-none-match", "*"), ("repr-digest", "nonsense")], 400),
+        (vec![("if-none-match", "nonsense")], 400),
+        (vec![("if-none-match", "*"), ("if-match", "*")], 400),
     ];
     for (fields, status) in table {
         assert_eq!(put(&fields).unwrap_err(), status, "{fields:?}");
@@ -107,14 +113,14 @@ fn metadata_is_bounded() {
     assert!(put(&[("x-triplicate-meta-k", &value[1..])]).is_ok());
     let mut latin1 = headers(&[("content-length", "3")]);
     latin1.insert("x-triplicate-meta-k", HeaderValue::from_bytes(b"\xe9").unwrap());
-    assert!(of_put(&latin1, "a".parse().unwrap(), LIMIT, false).is_err());
+    assert!(of_put(&latin1, None, "a".parse().unwrap(), LIMIT, false).is_err());
 }
 
 #[test]
 fn content_types_come_from_the_declaration_then_the_extension() {
     let typed = |name: &str| {
         let name = name.parse().unwrap();
-        of_put(&headers(&[("content-length", "3")]), name, LIMIT, false).unwrap().content_type
+        of_put(&headers(&[("content-length", "3")]), None, name, LIMIT, false).unwrap().content_type
     };
     assert_eq!(typed("a/logo.svg").as_deref(), Some("image/svg+xml"));
     assert_eq!(typed("a/LOGO.PNG").as_deref(), Some("image/png"));
@@ -124,13 +130,85 @@ fn content_types_come_from_the_declaration_then_the_extension() {
 
 #[test]
 fn forms_have_no_digests_or_conditions_of_their_own() {
-    let form =
-        |fields: &[(&str, &str)]| of_form(&headers(fields)).map_err(|problem| problem.status().as_u16());
-    let common = form(&[("content-length", "3"), ("x-triplicate-wait", "all")]).unwrap();
+    let form = |fields: &[(&str, &str)]| {
+        of_form(&headers(fields), None, true).map_err(|problem| problem.status().as_u16())
+    };
+    let (length, kind) = (("content-length", "3"), ("content-type", "multipart/form-data; boundary=b"));
+    let (common, boundary) = form(&[length, kind, ("x-triplicate-wait", "all")]).unwrap();
     assert!(common.wait_all);
-    assert_eq!(form(&[]), Err(411));
-    assert_eq!(form(&[("content-length", "3"), ("checksum", "abc")]), Err(400));
-    assert_eq!(form(&[("content-length", "3"), ("if-match", "*")]), Err(501));
+    assert_eq!(boundary, "b");
+    assert_eq!(form(&[kind]), Err(411));
+    assert_eq!(form(&[length, kind, ("checksum", "abc")]), Err(400));
+    assert_eq!(form(&[length, kind, ("trailer", "Content-MD5")]), Err(400));
+    assert_eq!(form(&[length, kind, ("if-match", "*")]), Err(501));
+    assert_eq!(
+        form(&[length, ("if-match", "*")]),
+        Err(415),
+        "what is wrong comes before what is not offered"
+    );
+}
+
+#[test]
+fn a_version_is_neither_written_nor_deleted_by_itself() {
+    let delete = |query, fields: &[(&str, &str)]| {
+        of_delete(&headers(fields), query, true).map_err(|problem| problem.status().as_u16())
+    };
+    let put = |query| {
+        let fields = headers(&[("content-length", "3"), ("if-match", "*")]);
+        of_put(&fields, query, "a".parse().unwrap(), LIMIT, false)
+            .map_err(|problem| problem.status().as_u16())
+    };
+    let form = |query| of_form(&headers(&[("content-length", "3")]), query, false);
+    for query in ["version=1", "a=b&version=", "ver%73ion=1", "version"] {
+        assert_eq!(delete(Some(query), &[("if-match", "*")]), Err(400), "{query}");
+        assert_eq!(put(Some(query)).unwrap_err(), 400, "{query}");
+        assert_eq!(form(Some(query)).unwrap_err().status(), 400, "{query}");
+    }
+    assert_eq!(put(Some("versions=1")).unwrap_err(), 501);
+    assert_eq!(delete(None, &[]), Ok(()));
+    assert_eq!(delete(Some("other=1"), &[("if-none-match", "*")]), Err(501));
+    assert_eq!(delete(None, &[("if-none-match", "a\"")]), Err(400));
+}
+
+#[test]
+fn only_forms_are_taken() {
+    let table = [
+        ("multipart/form-data; boundary=abc", Ok("abc")),
+        ("Multipart/Form-Data; boundary=\"a b\"", Ok("a b")),
+        ("multipart/form-data", Err(400)),
+        ("multipart/mixed; boundary=abc", Err(415)),
+        ("application/octet-stream", Err(415)),
+        ("", Err(415)),
+    ];
+    for (content_type, expected) in table {
+        let found = boundary(&headers(&[("content-type", content_type)]));
+        let found = found.as_deref().map_err(|problem| problem.status().as_u16());
+        assert_eq!(found, expected, "{content_type}");
+    }
+    assert_eq!(boundary(&HeaderMap::new()).unwrap_err().status(), 415);
+}
+
+#[test]
+fn media_types_are_read_as_the_rfc_says_and_kept_as_they_came() {
+    let table = [
+        ("text/html ;charset=utf-8", true),
+        ("text/html ; charset=utf-8", true),
+        ("text/html;charset=\"utf-8\"", true),
+        ("text/html;", true),
+        ("text/html; ; charset=utf-8 ;", true),
+        ("text/x; a=\"b ;; c\" ; d=e", true),
+        ("text/x; a=\"b \\\" ; c\"", true),
+        ("text /html", false),
+        ("text/ html", false),
+        ("text/html charset", false),
+        (";charset=utf-8", false),
+        ("text/html; a=\"b", false),
+    ];
+    for (declared, valid) in table {
+        let taken = put(&[("content-type", declared)]);
+        assert_eq!(taken.is_ok(), valid, "{declared}");
+        assert!(taken.is_err() || taken.unwrap().content_type.as_deref() == Some(declared), "{declared}");
+    }
 }
 
 proptest! {
@@ -141,7 +219,7 @@ proptest! {
                          "cache-control", "x-triplicate-wait", "x-triplicate-meta-a", "content-range"] {
                 let mut map = headers(&[("content-length", "3")]);
                 map.insert(name, value.clone());
-                if let Ok(request) = of_put(&map, "a".parse().unwrap(), LIMIT, true) {
+                if let Ok(request) = of_put(&map, None, "a".parse().unwrap(), LIMIT, true) {
                     // What was taken can be sent back.
                     for text in [&request.content_type, &request.content_encoding, &request.content_disposition,
                                  &request.cache_control].into_iter().flatten().chain(request.metadata.values()) {

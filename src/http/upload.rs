@@ -29,7 +29,8 @@ pub(super) async fn put(app: &App, name: AssetName, request: Request) -> Result<
         return Err(forbidden("the token may not write this name"));
     }
     let bytes_max = app.settings.limits.asset_bytes;
-    let put = intake::of_put(&parts.headers, name, bytes_max, app.settings.conditional_writes)?;
+    let conditional = app.settings.conditional_writes;
+    let put = intake::of_put(&parts.headers, parts.uri.query(), name, bytes_max, conditional)?;
     let _permit = app.uploads.enter().await?;
     let body = stream(body, app.settings.body_timeout, bytes_max);
     let receipt = app.flows.writer.put(put, body).await?;

@@ -141,6 +141,19 @@ async fn a_form_stores_each_of_its_files() {
     );
     let alone = post("forms/", &[("a/b.txt", "x")]).await;
     assert_eq!((alone.status, alone.header("content-type")), (400, "application/problem+json"));
+    let whole = form(&[("kept.txt", "kept"), ("cut.txt", "cut off")]);
+    for (cut, expected) in
+        [("cut off", ["forms/kept.txt", "forms/cut.txt"]), ("--cut--", ["forms/kept.txt", ""])]
+    {
+        let body = match cut {
+            "--cut--" => form(&[("kept.txt", "kept")]).replace("--cut--", "--cut"),
+            _ => whole[..whole.find(cut).unwrap() + 3].to_owned(),
+        };
+        let request = gateway.authorised("POST", "forms/").body(body);
+        let broken = Answer::of(request.header("Content-Type", "multipart/form-data; boundary=cut")).await;
+        assert_eq!((broken.status, names(&broken)), (207, expected.map(Value::from).to_vec()), "{broken:?}");
+        assert_eq!(broken.json()[1]["problem"]["outcome"], "not-committed");
+    }
     let anonymous =
         gateway.request("POST", "forms/").header("Content-Type", "multipart/form-data; boundary=cut");
     assert_eq!(Answer::of(anonymous.body(form(&[("c.txt", "x")]))).await.status, 401);
