@@ -1,9 +1,11 @@
-//! The admin listener: metrics, status, listings, events and the description of the API.
+//! The admin listener: who may come in, metrics, listings, events and the description of the API.
 //!
-//! Everything here only reads. On the loopback it is open; elsewhere every request, the index page included,
-//! needs a token with the admin right. Listings come from the local index and may lag as it does.
+//! Everything here only reads. On the loopback it is open, but not for a web page that points its own name at
+//! this machine (DNS rebinding); elsewhere every request, the status page included, needs a token with the
+//! admin right. Listings come from the local index and may lag as it does.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,28 +13,28 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderValue};
-use http::{Method, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Uri};
 use serde::Serialize;
 use serde_json::json;
 
 use super::App;
 use super::auth::forbidden;
 use super::problem::{Problem, ProblemKind};
+use super::query::{self, Query};
 use crate::asset::{AssetName, Blake3, Kind, Record, Sha256, UploadId, Version};
 use crate::catalog::KnownVersion;
-use crate::health::ProviderHealth;
 use crate::provider::Fleet;
 use crate::read::{ReadError, Wanted};
 use crate::telemetry::ProviderLabels;
 
 const METHODS: &str = "GET, HEAD";
-/// How many assets or events one answer lists at most, and when nothing is asked for.
-const LIMIT_MAX: usize = 1_000;
-const LIMIT_DEFAULT: usize = 100;
+/// The one name, besides addresses, by which the loopback is asked.
+const LOCALHOST: &str = "localhost";
 const ASSETS_PATH: &str = "/api/assets";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Refuses other methods than reads, then whoever may not come in.
+/// Refuses what is malformed or meant for somebody else, other methods than reads, then whoever may not come in.
 pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if let Err(problem) = check(&app, &request) {
         return problem.into_response();
@@ -44,6 +46,11 @@ pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Ne
 }
 
 fn check(app: &App, request: &Request) -> Result<(), Problem> {
+    query::check_path(request.uri())?;
+    if !app.settings.admin_needs_token && !is_for_this_machine(request.uri(), request.headers()) {
+        let detail = "this listener answers to an IP address or `localhost` alone";
+        return Err(Problem::new(ProblemKind::Misdirected, detail));
+    }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Err(Problem::method_not_allowed(METHODS));
     }
@@ -53,25 +60,17 @@ fn check(app: &App, request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A plain list of links.
-pub(super) async fn index() -> Response {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], axum::response::Html(INDEX)).into_response()
+/// Tells whether a request names an address or `localhost` as its host; one without a host comes from no browser.
+fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_ours = |authority: &Authority| {
+        let host = authority.host();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        !authority.as_str().contains('@')
+            && (host.eq_ignore_ascii_case(LOCALHOST) || address.parse::<IpAddr>().is_ok())
+    };
+    let named = headers.get(header::HOST).map(|value| Authority::try_from(value.as_bytes()));
+    uri.authority().is_none_or(is_ours) && named.is_none_or(|named| named.is_ok_and(|named| is_ours(&named)))
 }
-
-const INDEX: &str = r#"<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Triplicate</title>
-<style>body { font: 1rem/1.6 system-ui; margin: 3rem auto; max-width: 40rem }</style>
-<h1>Triplicate</h1>
-<ul>
-<li><a href="/api/status">/api/status</a>: the providers and this gateway
-<li><a href="/api/assets">/api/assets</a>: the assets in the index
-<li><a href="/api/events">/api/events</a>: recent takeovers, repairs and alarms
-<li><a href="/metrics">/metrics</a>: for Prometheus
-<li><a href="/api/openapi.json">/api/openapi.json</a>: the API described
-</ul>
-</html>
-"#;
 
 /// All metrics; what is only known when asked is brought up to date first.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -84,38 +83,6 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         metrics.copies_missing.get_or_create(&labels).set(i64::try_from(missing).unwrap_or(i64::MAX));
     }
     ([(header::CONTENT_TYPE, OPENMETRICS)], flows.watch.telemetry.encode()).into_response()
-}
-
-/// One provider in `/api/status`.
-#[derive(Serialize)]
-struct ProviderView {
-    #[serde(flatten)]
-    health: ProviderHealth,
-    copies_missing: u64,
-}
-
-/// What this gateway thinks of itself and of the providers.
-pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
-    let flows = &app.flows;
-    let missing: BTreeMap<_, _> = flows.catalog.copies_missing().await.into_iter().collect();
-    let providers: Vec<ProviderView> = flows
-        .board
-        .snapshot()
-        .into_iter()
-        .map(|health| {
-            let slot = flows.fleet.find(health.name.as_str());
-            let copies_missing = slot.and_then(|slot| missing.get(&slot)).copied().unwrap_or(0);
-            ProviderView { health, copies_missing }
-        })
-        .collect();
-    let status = json!({
-        "ready": app.is_ready(),
-        "fresh": flows.catalog.is_fresh(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "names": flows.catalog.names().await,
-        "providers": providers,
-    });
-    Json(status).into_response()
 }
 
 /// A record as operators read it.
@@ -229,56 +196,33 @@ pub(super) async fn unknown() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is nothing here")
 }
 
-/// The query of a listing.
-#[derive(Debug, PartialEq, Eq)]
-struct Query {
-    prefix: String,
-    after: Option<String>,
-    limit: usize,
-}
-
-impl Query {
-    fn read(uri: &Uri) -> Result<Self, Problem> {
-        let mut query = Self { prefix: String::new(), after: None, limit: LIMIT_DEFAULT };
-        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-            match &*name {
-                "prefix" => query.prefix = value.into_owned(),
-                "after" => query.after = Some(value.into_owned()).filter(|after| !after.is_empty()),
-                "limit" => {
-                    let limit = value.parse::<usize>().ok().filter(|limit| *limit > 0);
-                    let invalid =
-                        || Problem::new(ProblemKind::InvalidQuery, "limit is a number from 1 to 1000");
-                    query.limit = limit.ok_or_else(invalid)?.min(LIMIT_MAX);
-                }
-                _ => {}
-            }
-        }
-        Ok(query)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn queries_are_read_and_limits_bounded() {
-        let read =
-            |uri: &str| Query::read(&uri.parse().unwrap()).map_err(|problem| problem.status().as_u16());
-        let query = |prefix: &str, after: Option<&str>, limit| {
-            Ok(Query { prefix: prefix.into(), after: after.map(str::to_owned), limit })
-        };
+    fn a_page_that_points_its_name_at_this_machine_is_kept_out() {
         let table = [
-            ("/api/assets", query("", None, LIMIT_DEFAULT)),
-            ("/api/assets?prefix=icons%2F&after=icons/a+b&limit=7", query("icons/", Some("icons/a b"), 7)),
-            ("/api/assets?after=&other=1", query("", None, LIMIT_DEFAULT)),
-            ("/api/assets?limit=5000", query("", None, LIMIT_MAX)),
-            ("/api/assets?limit=0", Err(400)),
-            ("/api/assets?limit=-1", Err(400)),
-            ("/api/assets?limit=x", Err(400)),
+            ("/", Some("127.0.0.1:8081"), true),
+            ("/", Some("127.0.0.1"), true),
+            ("/", Some("[::1]:8081"), true),
+            ("/", Some("localhost:8081"), true),
+            ("/", Some("LocalHost"), true),
+            ("/", None, true),
+            ("http://localhost/", Some("127.0.0.1"), true),
+            ("/", Some("rebound.example:8081"), false),
+            ("/", Some("localhost.example"), false),
+            ("/", Some("127.0.0.1.example"), false),
+            ("/", Some("127.0.0.1@rebound.example"), false),
+            ("/", Some("rebound.example@127.0.0.1"), false),
+            ("/", Some(""), false),
+            ("http://rebound.example/", Some("127.0.0.1"), false),
+            ("http://localhost/", Some("rebound.example"), false),
         ];
-        for (uri, expected) in table {
-            assert_eq!(read(uri), expected, "{uri}");
+        for (uri, host, is_ours) in table {
+            let mut headers = HeaderMap::new();
+            headers.extend(host.map(|host| (header::HOST, HeaderValue::from_str(host).unwrap())));
+            assert_eq!(is_for_this_machine(&uri.parse().unwrap(), &headers), is_ours, "{uri} {host:?}");
         }
     }
 

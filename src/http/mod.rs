@@ -3,7 +3,7 @@
 //! `router` is the whole URL surface. Each handler refuses in the contract's order (malformed URL → method →
 //! token → scope → length → other fields → not implemented) before it reads a byte of the body or asks a flow
 //! for anything. What can be decided from values alone is in pure modules: `target`, `auth`, `conditions`,
-//! `range`, `digest`, `intake`, `fields`, `framing`, `problem`. Below them `listener` and `guard` keep
+//! `range`, `digest`, `intake`, `query`, `fields`, `framing`, `problem`. Below them `listener` and `guard` keep
 //! connections in order.
 //!
 //! Nothing of HTTP goes below this module, and nothing of a provider goes out of it.
@@ -24,8 +24,10 @@ mod layers;
 mod limits;
 mod listener;
 mod problem;
+mod query;
 mod range;
 mod router;
+mod status;
 mod target;
 mod upload;
 

@@ -42,6 +42,7 @@ pub(super) enum ProblemKind {
     UnsupportedMediaType,
     RangeNotSatisfiable,
     ExpectationFailed,
+    Misdirected,
     HeadTooLarge,
     Internal,
     NotImplemented,
@@ -80,6 +81,9 @@ impl ProblemKind {
             }
             Self::ExpectationFailed => {
                 (S::EXPECTATION_FAILED, "expectation-failed", "The expectation cannot be met")
+            }
+            Self::Misdirected => {
+                (S::MISDIRECTED_REQUEST, "misdirected", "The request is meant for somebody else")
             }
             Self::HeadTooLarge => {
                 (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The head is larger than allowed")

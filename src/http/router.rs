@@ -20,7 +20,7 @@ use http::{HeaderName, Method, StatusCode};
 
 use super::problem::{Problem, ProblemKind};
 use super::target::Target;
-use super::{App, admin, assets, form, layers, upload};
+use super::{App, admin, assets, form, layers, status, upload};
 
 const ASSET_METHODS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
 const FOLDER_METHODS: &str = "POST, OPTIONS";
@@ -43,9 +43,9 @@ pub fn public_router(app: Arc<App>) -> Router {
 pub fn admin_router(app: Arc<App>) -> Router {
     let watch = app.flows.watch.clone();
     Router::new()
-        .route("/", any(admin::index))
+        .route("/", any(status::page))
         .route("/metrics", any(admin::metrics))
-        .route("/api/status", any(admin::status))
+        .route("/api/status", any(status::json))
         .route("/api/assets", any(admin::assets))
         .route("/api/assets/{*name}", any(admin::asset))
         .route("/api/events", any(admin::events))
@@ -63,7 +63,7 @@ async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Result<Respo
     match (target, method.as_str()) {
         (Target::Asset(name), "GET" | "HEAD") => assets::read(&app, &name, &request.into_parts().0).await,
         (Target::Asset(name), "PUT") => upload::put(&app, name, request).await,
-        (Target::Asset(name), "DELETE") => assets::delete(&app, name, &request.into_parts().0.headers).await,
+        (Target::Asset(name), "DELETE") => assets::delete(&app, name, &request.into_parts().0).await,
         (Target::Asset(_), "OPTIONS") => Ok(options(ASSET_METHODS)),
         (Target::Asset(_), _) => Err(Problem::method_not_allowed(ASSET_METHODS)),
         (Target::Folder(folder), "POST") => form::post(&app, &folder, request).await,

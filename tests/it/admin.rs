@@ -2,7 +2,8 @@
 
 use crate::support::data;
 use crate::support::gateway::{Outcome, Setup};
-use crate::support::provider::Trio;
+use crate::support::provider::{Trio, three_disks};
+use crate::support::raw::exchange;
 
 #[tokio::test]
 async fn the_admin_listener_shows_providers_assets_and_metrics() {
@@ -39,6 +40,28 @@ async fn the_admin_listener_shows_providers_assets_and_metrics() {
     assert!(gateway.admin("api/openapi.json").await.json()["openapi"].is_string());
     assert_eq!(gateway.admin("api/events").await.status, 200);
     assert_eq!(gateway.get("metrics").await.status, 404, "nothing of it is public");
+}
+
+#[tokio::test]
+async fn the_status_page_stands_alone_and_no_other_page_may_read_it() {
+    let disks = three_disks();
+    let gateway = Setup::of(&disks.iter().collect::<Vec<_>>()).start().await;
+    let page = gateway.admin("").await;
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{page:?}");
+    assert!(disks.iter().all(|disk| text.contains(disk.name())) && !text.contains("<script"), "{text}");
+    for (path, status) in
+        [("api/%zz", 400), ("api/assets?prefix=%FF", 400), ("api/assets?limit=1001", 400), ("api/x", 404)]
+    {
+        assert_eq!(gateway.admin(path).await.status, status, "{path}");
+    }
+    let log = gateway.log();
+    let admin = log.lines().find_map(|line| line.strip_prefix("admin: ")).expect("it says where").trim();
+    for (host, status) in [("rebound.example", 421), ("localhost", 200), ("127.0.0.1:8081", 200)] {
+        let request = format!("GET /api/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(exchange(admin, request.as_bytes()).await.status, status, "{host}");
+    }
 }
 
 #[tokio::test]

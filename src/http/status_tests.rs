@@ -1,0 +1,32 @@
+use super::*;
+use crate::provider::ProviderId;
+
+#[test]
+fn the_page_shows_each_provider_and_nothing_that_could_run() {
+    let health = ProviderHealth {
+        name: ProviderId::new("s3-one"),
+        kind: "s3",
+        health: "down",
+        breaker: "open",
+        canary: "ours",
+        latency_ms: Some(12.345),
+        clock_offset_ms: Some(-7),
+        checksum: None,
+        last_error: Some("<script>alert('x')</script> & \"more\"".into()),
+    };
+    let provider = ProviderStatus { health, copies_missing: 3 };
+    let page =
+        render(&Status { ready: true, fresh: false, version: "1.2.3", names: 42, providers: vec![provider] });
+    for part in [
+        "ready: yes",
+        "fresh: <span class=\"bad\">no</span>",
+        "names: 42",
+        "version 1.2.3",
+        "<td>s3-one<td>s3<td class=\"bad\">down<td class=\"bad\">open<td>ours<td>12.3 ms<td class=\"bad\">3<td>-7 ms<td>–<td>",
+        "<td>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;\n",
+        "href=\"/api/assets\"",
+    ] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    assert!(!page.contains("<script"), "{page}");
+}
