@@ -250,9 +250,8 @@ impl Guarded {
     /// Tells whether the client may still be sending something that nobody will read.
     fn has_unread(&self) -> bool {
         match self.phase {
-            Phase::Counted(left) => left > 0,
-            Phase::Chunked(_) => true,
-            Phase::Head => self.may_go_on || !self.incoming.is_empty(),
+            Phase::Counted(1..) | Phase::Chunked(_) => true,
+            Phase::Counted(0) | Phase::Head => self.may_go_on || !self.incoming.is_empty(),
             Phase::Closed => !self.incoming.is_empty(),
         }
     }

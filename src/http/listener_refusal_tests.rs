@@ -74,14 +74,13 @@ async fn what_follows_an_upload_without_framing_is_never_taken_for_a_request() {
             format!("{method} /refuse HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_problem(&exchange(&server, request.as_bytes()).await, "401");
     }
-    // The body comes only after the answer: it must not cost the client that answer.
+    // The body comes only after the answer: it is taken in, for a reset could cost the client that answer.
     let mut stream = connect(&server).await;
     stream.write_all(b"PUT /refuse HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let mut first = [0; 12];
-    within(stream.read_exact(&mut first)).await.unwrap();
-    stream.write_all(b"late body").await.unwrap();
-    let (rest, end) = read_to_reset(&mut stream).await;
-    assert!(rest.ends_with("}\n") && end.is_none(), "{rest} {end:?}");
+    assert_problem(&read_all(&mut stream).await, "401");
+    for _ in 0..3 {
+        stream.write_all(b"late body").await.unwrap();
+    }
 }
 
 #[tokio::test]
