@@ -37,7 +37,7 @@ use index::Index;
 use known::KnownCache;
 
 /// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
-const UNCOMMITTED_FOR: Duration = Duration::from_secs(60);
+const UNCOMMITTED_FOR: Duration = Duration::from_secs(5);
 /// For how long the background reader leaves a record alone that nobody delivered.
 const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// A version of this age that a fresh index does not know has no feed entry.

@@ -41,7 +41,9 @@ pub(super) async fn resolve(
     let hash = name.hash();
     let known = parts.catalog.known(hash).await;
     // Asked after the look-up: an index that could not be read is not fresh any longer.
-    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate {
+    // A certain version may have come a moment ago, and its receipt is here already: nobody polls that fast.
+    let unheard_of = wanted.version.is_some_and(|version| known.iter().all(|known| known.version != version));
+    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of {
         Evidence { before: known.clone(), known, conclusive: true }
     } else {
         ask(parts, hash, known, wanted).await

@@ -75,7 +75,7 @@ pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Opt
         }
         Err(error) => {
             let _ = reply.send(Err(error));
-            quorum.give_up().await;
+            quorum.give_up(parts.clock.now() + CLEAN_UP_PATIENCE).await;
         }
     }
 }
@@ -143,10 +143,7 @@ async fn follow(parts: &Shared, mut quorum: Quorum, commit: &Commit) {
     let cost = u32::try_from(size.clamp(LANE_BYTES_MIN, LANE_BYTES_MAX) / 1024).unwrap_or(u32::MAX);
     let pending = u32::try_from(quorum.pending().len()).unwrap_or(u32::MAX);
     let budget = parts.aftermath.try_acquire_many(cost.saturating_mul(pending));
-    if budget.is_err() {
-        quorum.give_up().await;
-    }
-    quorum.drop_lanes(|slot| !board.is_healthy(slot));
+    quorum.drop_lanes(|slot| budget.is_err() || !board.is_healthy(slot));
     quorum.settled(parts.clock.now() + AFTERMATH_PATIENCE).await;
     let late: Vec<Slot> = quorum.holders().into_iter().filter(|slot| !told.contains(slot)).collect();
     if !late.is_empty() {
@@ -166,7 +163,7 @@ async fn clean_up(parts: &Parts, upload: UploadId, mut quorum: Quorum, error: &W
         warn!(%error, "a write ended with an unknown outcome");
         return;
     }
-    quorum.give_up().await;
+    quorum.give_up(parts.clock.now() + CLEAN_UP_PATIENCE).await;
     if quorum.parts == 0 {
         return;
     }

@@ -119,7 +119,7 @@ async fn only_wrong_bytes_are_evidence_and_repair_mends_them() {
     site.faulty[2].heal();
     assert!(suspects(&stack) >= 1);
     while suspects_left(&stack).await > 0 {
-        stack.repairer.step().await;
+        stack.heal().await;
     }
     let damaged = [Slot(0), Slot(1)];
     for slot in damaged {
@@ -165,7 +165,7 @@ async fn an_asset_that_two_providers_merely_lost_is_served_by_the_third() {
     // What the read found missing is made again without being asked.
     for _ in 0..3 {
         let _: Result<Bytes, _> = stack.get("a.bin").await;
-        stack.repairer.step().await;
+        stack.heal().await;
     }
     crate::assert_same_copies(&stack).await;
 }

@@ -124,6 +124,12 @@ impl Stack {
         self.poll().await;
     }
 
+    /// Refills providers without a canary, and makes missing copies, as the tasks of a gateway do.
+    pub async fn heal(&self) {
+        self.repairer.establish().await;
+        self.repairer.step().await;
+    }
+
     /// Looks at all canaries.
     pub async fn look(&self) {
         for slot in self.fleet.slots() {
