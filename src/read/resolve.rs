@@ -75,13 +75,32 @@ pub(super) async fn resolve(
 
 /// Asks all providers for the versions of a name, and joins what they say with what the index knows.
 async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, wanted: Wanted) -> Evidence {
+    parts.monitor.first_looks().await;
+    let majority = parts.fleet.majority();
+    let evidence = weigh(parts, name, &before, wanted, majority).await;
+    if evidence.conclusive || evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version))
+    {
+        return evidence;
+    }
+    // Of the first majority one could not prove itself: all are asked.
+    weigh(parts, name, &before, wanted, parts.fleet.len()).await
+}
+
+/// Gathers the word of `enough` trusted providers, and tells whether an absence may be told on it.
+async fn weigh(
+    parts: &Parts,
+    name: NameHash,
+    before: &Arc<Vec<KnownVersion>>,
+    wanted: Wanted,
+    enough: usize,
+) -> Evidence {
     let began = parts.clock.now();
-    let answers = gather(parts, name, &before, wanted).await;
+    let answers = gather(parts, name, before, wanted, enough).await;
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
     let seen = sightings(name, &answers);
-    let known = Arc::new(known::join(&before, &seen));
+    let known = Arc::new(known::join(before, &seen));
     // Where the index cannot take it, the answer stands all the same.
     let _ = parts.catalog.learn(seen).await;
     // Only where there is nothing to serve does the majority have to prove itself once more.
@@ -91,13 +110,19 @@ async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, want
     } else {
         parts.is_proved_lacking(&trusted, began).await
     };
-    Evidence { known, conclusive, before }
+    Evidence { known, conclusive, before: before.clone() }
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);
 
-/// Waits for a majority of trusted providers; only for a moment when there is something to serve already.
-async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: Wanted) -> Vec<Answer> {
+/// Waits for `enough` trusted providers; only for a moment when there is something to serve already.
+async fn gather(
+    parts: &Parts,
+    name: NameHash,
+    before: &[KnownVersion],
+    wanted: Wanted,
+    enough: usize,
+) -> Vec<Answer> {
     let mut asking: FuturesUnordered<_> = parts
         .monitor
         .board()
@@ -116,8 +141,7 @@ async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: 
     loop {
         let something = !before.is_empty() || answers.iter().any(|(_, versions)| !versions.is_empty());
         let trusted = answers.iter().filter(|(slot, _)| parts.monitor.board().is_trusted(*slot));
-        let majority = trusted.count() >= parts.fleet.majority();
-        if majority || (!patient && something && !wanted.revalidate) {
+        if trusted.count() >= enough || (!patient && something && !wanted.revalidate) {
             return answers;
         }
         tokio::select! {

@@ -29,6 +29,7 @@ type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// Runs a PUT; the answer goes through `reply`, and the pipelines are followed to their end.
 pub(super) async fn put(parts: Arc<Shared>, request: PutRequest, body: BodyStream, reply: Reply<Receipt>) {
+    parts.monitor.first_looks().await;
     let upload = parts.clock.upload_id();
     let _guard = parts.catalog.begin_write(upload);
     let mut quorum = Quorum::start(&parts, upload, request.wait_all);
@@ -51,6 +52,7 @@ pub(super) async fn put(parts: Arc<Shared>, request: PutRequest, body: BodyStrea
 
 /// Runs a DELETE.
 pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Option<Receipt>>) {
+    parts.monitor.first_looks().await;
     let deadline = parts.clock.now() + parts.patience;
     let survey = match survey(&parts, name.hash()).await {
         Ok(survey) => survey,

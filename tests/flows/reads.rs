@@ -141,14 +141,20 @@ fn suspected_before(stack: &Stack, slot: Slot) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_version_whose_bytes_a_majority_lacks_was_never_committed() {
-    let (_site, stack) = site().await;
+    let (site, stack) = site().await;
     let old = bytes(1, 1_000);
     stack.put("a.bin", &old).await.unwrap();
     let receipt = stack.put("a.bin", &bytes(2, 1_000)).await.unwrap();
     let key = Key::part(receipt.record.version.upload, 0);
-    for slot in stack.fleet.slots() {
-        stack.fleet.get(slot).delete(&key).await.unwrap();
+    // One that lacks them is not enough to call it uncommitted, though the others do not answer.
+    stack.fleet.get(Slot(0)).delete(&key).await.unwrap();
+    for faulty in &site.faulty[1..] {
+        faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
     }
+    assert!(matches!(stack.get("a.bin").await, Err(ReadError::Unavailable { .. })));
+    site.faulty.iter().for_each(|faulty| faulty.heal());
+    stack.fleet.get(Slot(1)).delete(&key).await.unwrap();
+    site.faulty[2].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
     assert_eq!(stack.get("a.bin").await.unwrap(), old);
 }
 

@@ -41,7 +41,7 @@ pub struct Stack {
     pub clock: Clock,
     pub pollers: Vec<FeedPoller>,
     pub tasks: Tasks,
-    _state: tempfile::TempDir,
+    pub state: tempfile::TempDir,
 }
 
 /// Makes a disk provider below `folder`.
@@ -113,7 +113,7 @@ impl Stack {
             clock,
             pollers,
             tasks,
-            _state: state,
+            state,
         }
     }
 
