@@ -77,23 +77,24 @@ pub(super) async fn resolve(
 async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, wanted: Wanted) -> Evidence {
     parts.monitor.first_looks().await;
     let majority = parts.fleet.majority();
-    let evidence = weigh(parts, name, &before, wanted, majority).await;
-    if evidence.conclusive || evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version))
-    {
+    let (evidence, trusted) = weigh(parts, name, &before, wanted, majority).await;
+    let something = evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
+    if evidence.conclusive || something || trusted < majority {
         return evidence;
     }
     // Of the first majority one could not prove itself: all are asked.
-    weigh(parts, name, &before, wanted, parts.fleet.len()).await
+    weigh(parts, name, &before, wanted, parts.fleet.len()).await.0
 }
 
-/// Gathers the word of `enough` trusted providers, and tells whether an absence may be told on it.
+/// Gathers the word of `enough` trusted providers, and tells whether an absence may be told on it, and how
+/// many trusted ones answered.
 async fn weigh(
     parts: &Parts,
     name: NameHash,
     before: &Arc<Vec<KnownVersion>>,
     wanted: Wanted,
     enough: usize,
-) -> Evidence {
+) -> (Evidence, usize) {
     let began = parts.clock.now();
     let answers = gather(parts, name, before, wanted, enough).await;
     let board = parts.monitor.board();
@@ -110,7 +111,7 @@ async fn weigh(
     } else {
         parts.is_proved_lacking(&trusted, began).await
     };
-    Evidence { known, conclusive, before: before.clone() }
+    (Evidence { known, conclusive, before: before.clone() }, trusted.len())
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);
