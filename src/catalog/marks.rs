@@ -49,7 +49,13 @@ fn forgetful(time: Duration) -> Cache<Version, ()> {
 impl Catalog {
     /// Marks the copy of one version at one provider as missing or damaged: repair looks at it closely.
     pub async fn suspect(&self, name: NameHash, version: Version, slot: Slot) {
-        self.0.marks.suspects.lock().insert((name, version, slot));
+        {
+            let mut suspects = self.0.marks.suspects.lock();
+            // Beyond the bound the index alone remembers, which is enough for repair.
+            if (suspects.len() as u64) < REMEMBERED_MAX {
+                suspects.insert((name, version, slot));
+            }
+        }
         // An index that cannot be changed is not fresh, and repair rests on it only when it can.
         let _ = self.change(vec![name], move |index| index.forget_holder(slot, name, version)).await;
     }
