@@ -12,40 +12,35 @@ pub mod feed;
 pub mod index;
 pub mod known;
 pub mod listing;
+pub mod marks;
 pub mod records;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::error;
 
 pub use index::{IndexError, IndexedVersion, Sighting};
 pub use known::KnownVersion;
+pub use marks::WritingGuard;
 
-use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey, UploadId, Version};
+use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey};
 use crate::clock::Clock;
 use crate::provider::{Fleet, Slot, Trust};
 use crate::telemetry::{Event, EventKind, Telemetry};
 use index::Index;
 use known::KnownCache;
+use marks::Marks;
 
-/// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
-const UNCOMMITTED_FOR: Duration = Duration::from_secs(60);
-/// For how long the background reader leaves a record alone that nobody delivered.
-const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// A version of this age that a fresh index does not know has no feed entry.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// Between two log lines on an index that keeps failing.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// How many such versions are remembered.
-const REMEMBERED_MAX: u64 = 100_000;
 /// A feed counts as fresh for this many intervals.
 const FRESH_INTERVALS: u32 = 3;
 
@@ -77,10 +72,7 @@ struct Inner {
     known: KnownCache,
     ready: AtomicBool,
     feeds: Mutex<Vec<FeedState>>,
-    writing: Mutex<HashSet<UploadId>>,
-    uncommitted: Cache<Version, ()>,
-    unreadable: Cache<Version, ()>,
-    suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
+    marks: Marks,
     opened: Instant,
     /// When the index last failed: what was polled before says nothing of what it missed.
     failed: Mutex<Option<Instant>>,
@@ -130,10 +122,7 @@ impl Catalog {
             known: KnownCache::new(parts.key.clone()),
             ready: AtomicBool::new(ready),
             feeds: Mutex::new(feeds),
-            writing: Mutex::default(),
-            uncommitted: forgetful(UNCOMMITTED_FOR),
-            unreadable: forgetful(UNREADABLE_FOR),
-            suspects: Mutex::default(),
+            marks: Marks::new(),
             opened,
             failed: Mutex::default(),
             parts,
@@ -263,52 +252,6 @@ impl Catalog {
         result
     }
 
-    /// Marks the copy of one version at one provider as missing or damaged: repair looks at it closely.
-    pub async fn suspect(&self, name: NameHash, version: Version, slot: Slot) {
-        self.0.suspects.lock().insert((name, version, slot));
-        // An index that cannot be changed is not fresh, and repair rests on it only when it can.
-        let _ = self.change(vec![name], move |index| index.forget_holder(slot, name, version)).await;
-    }
-
-    fn strip_suspects(&self, sightings: &mut [Sighting]) {
-        let suspects = self.0.suspects.lock();
-        for seen in sightings.iter_mut().filter(|_| !suspects.is_empty()) {
-            let (name, version) = (seen.name, seen.version);
-            seen.holders.retain(|slot| !suspects.contains(&(name, version, *slot)));
-        }
-    }
-
-    /// Tells whether a copy is under suspicion.
-    pub fn is_suspect(&self, name: NameHash, version: Version, slot: Slot) -> bool {
-        self.0.suspects.lock().contains(&(name, version, slot))
-    }
-
-    /// Clears the suspicion against a copy, once it was looked at.
-    pub fn clear_suspicion(&self, name: NameHash, version: Version, slot: Slot) {
-        self.0.suspects.lock().remove(&(name, version, slot));
-    }
-
-    /// Passes a version over for a while: a trusted majority lacks its bytes.
-    pub fn mark_uncommitted(&self, version: Version) {
-        self.0.uncommitted.insert(version, ());
-    }
-
-    /// Tells whether a version is passed over.
-    pub fn is_uncommitted(&self, version: Version) -> bool {
-        self.0.uncommitted.contains_key(&version)
-    }
-
-    /// Marks an upload as under way here until the guard is dropped, so that repair leaves it alone.
-    pub fn begin_write(&self, upload: UploadId) -> WritingGuard {
-        self.0.writing.lock().insert(upload);
-        WritingGuard { catalog: self.clone(), upload }
-    }
-
-    /// Tells whether an upload is under way here.
-    pub fn is_writing(&self, upload: UploadId) -> bool {
-        self.0.writing.lock().contains(&upload)
-    }
-
     /// Returns versions that lack a copy at any of `slots`, the newest first.
     ///
     /// # Errors
@@ -402,23 +345,5 @@ impl Catalog {
             error!(reason, "the local index cannot be used; providers are asked instead");
         }
         Err(IndexUnusable)
-    }
-}
-
-/// Remembers versions for a while.
-fn forgetful(time: Duration) -> Cache<Version, ()> {
-    Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(time).build()
-}
-
-/// Keeps an upload marked as under way.
-#[derive(Debug)]
-pub struct WritingGuard {
-    catalog: Catalog,
-    upload: UploadId,
-}
-
-impl Drop for WritingGuard {
-    fn drop(&mut self) {
-        self.catalog.0.writing.lock().remove(&self.upload);
     }
 }

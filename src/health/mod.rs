@@ -77,6 +77,8 @@ struct State {
     canary_at: Option<Instant>,
     /// When the last look began, whether or not it succeeded.
     looked_at: Option<Instant>,
+    /// Whether any look has ended.
+    was_looked_at: bool,
     checksum: Option<String>,
     last_error: Option<String>,
     clock_offset_ms: Option<i64>,

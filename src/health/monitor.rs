@@ -97,14 +97,31 @@ impl Monitor {
         let began = self.board.0.clock.now();
         self.board.state(slot).lock().looked_at = Some(began);
         let looking = canary::look(provider.as_ref(), &self.key);
-        let state = tokio::time::timeout(LOOK_PATIENCE, looking).await.unwrap_or_else(|_| {
+        let looked = tokio::time::timeout(LOOK_PATIENCE, looking).await.unwrap_or_else(|_| {
             use crate::provider::{ErrorKind, Operation};
             let detail = "no canary in time";
             self.board.failed(slot, ErrorKind::Timeout, detail);
             Err(ProviderError::new(provider.id(), Operation::Get, ErrorKind::Timeout).with_detail(detail))
-        })?;
+        });
+        self.board.state(slot).lock().was_looked_at = true;
+        let state = looked?;
         self.board.looked(slot, state, began, self.board.0.clock.now().duration_since(began));
         Ok(state)
+    }
+
+    /// Waits a moment for providers that nobody has looked at since the start: until then nobody knows whose
+    /// word counts, and who may be written to.
+    pub async fn first_looks(&self) {
+        let unseen = |slot: &Slot| !self.board.state(*slot).lock().was_looked_at;
+        let unseen: Vec<_> = self.fleet.slots().filter(unseen).collect();
+        let looks = unseen.into_iter().map(async |slot| {
+            let _turn = self.looking[slot.0].lock().await;
+            if !self.board.state(slot).lock().was_looked_at {
+                // A provider that does not answer is asked again by its monitor.
+                let _ = self.look(slot).await;
+            }
+        });
+        let _ = tokio::time::timeout(CONFIRM_PATIENCE, futures::future::join_all(looks)).await;
     }
 
     /// Tells whether the provider proves to be itself *after* `since`: a negative that it gave before is

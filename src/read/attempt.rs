@@ -143,10 +143,11 @@ pub(super) async fn fault(parts: &Parts, blob: &Blob, slot: Slot, error: &Source
 
 pub(super) fn event(parts: &Parts, blob: &Blob, kind: EventKind, slot: Slot, detail: String) {
     let (provider, asset) = (parts.fleet.id(slot).to_string(), blob.record.name.to_string());
-    match kind {
-        EventKind::BadBlock => tracing::warn!(provider, asset, kind = kind.as_str(), "{detail}"),
+    if kind == EventKind::BadBlock {
+        tracing::warn!(provider, asset, kind = kind.as_str(), "{detail}");
+    } else {
         // Ever so many while a provider is down; they are counted, and the recent ones kept.
-        _ => tracing::debug!(provider, asset, kind = kind.as_str(), "{detail}"),
+        tracing::debug!(provider, asset, kind = kind.as_str(), "{detail}");
     }
     let at = parts.clock.utc();
     parts.telemetry.event(Event { at, kind, provider: Some(provider), asset: Some(asset), detail });

@@ -69,7 +69,15 @@ struct Body {
     next: u64,
     keep: bool,
     list: Option<Arc<BlockList>>,
-    current: Option<(Slot, BoxStream<'static, Result<Bytes, SourceError>>)>,
+    current: Option<(Slot, BlockStream)>,
+}
+
+type BlockStream = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// How a race against a stalled stream ended.
+enum Raced {
+    StalledWent(Bytes),
+    Other(Bytes),
 }
 
 /// The body cannot go on.
@@ -120,30 +128,54 @@ impl Body {
 
     /// Takes the next block from the open stream, else from whoever delivers it.
     async fn provider_block(&mut self) -> Result<Bytes, Stop> {
-        let left = match self.current.take() {
-            None => None,
-            Some((slot, mut stream)) => match tokio::time::timeout(STALL_PATIENCE, stream.next()).await {
-                Ok(Some(Ok(block))) => {
+        let Some((slot, mut stream)) = self.current.take() else {
+            return self.open_at_next(None).await;
+        };
+        let reason = match tokio::time::timeout(STALL_PATIENCE, stream.next()).await {
+            Ok(Some(Ok(block))) => {
+                self.current = Some((slot, stream));
+                return Ok(block);
+            }
+            Ok(Some(Err(error))) => {
+                attempt::fault(&self.parts, &self.blob, slot, &error).await;
+                error.to_string()
+            }
+            Ok(None) => "the body ended early".to_owned(),
+            Err(_) => match self.race_stalled(slot, &mut stream).await? {
+                Raced::StalledWent(block) => {
                     self.current = Some((slot, stream));
                     return Ok(block);
                 }
-                Ok(Some(Err(error))) => {
-                    attempt::fault(&self.parts, &self.blob, slot, &error).await;
-                    Some((slot, error.to_string()))
-                }
-                Ok(None) => Some((slot, "the body ended early".to_owned())),
-                Err(_) => {
-                    self.parts.monitor.board().failed(slot, ErrorKind::Timeout, "stalled in the body");
-                    Some((slot, "stalled in the body".to_owned()))
-                }
+                Raced::Other(block) => return Ok(self.taken_over(slot, "stalled in the body", block)),
             },
         };
-        let block = self.open_at_next(left.as_ref().map(|(slot, _)| *slot)).await?;
-        if let (Some((from, reason)), Some((slot, _))) = (left, &self.current) {
-            let detail = format!("at block {}, from {}: {reason}", self.next, self.parts.fleet.id(from));
-            attempt::event(&self.parts, &self.blob, EventKind::Takeover, *slot, detail);
+        let block = self.open_at_next(Some(slot)).await?;
+        Ok(self.taken_over(slot, &reason, block))
+    }
+
+    /// Asks the others too while a stream stands still; it may be our own line that is slow, so the stream is
+    /// left only when another one delivers.
+    async fn race_stalled(&mut self, slot: Slot, stream: &mut BlockStream) -> Result<Raced, Stop> {
+        let raced = tokio::select! {
+            biased;
+            Some(Ok(block)) = stream.next() => Raced::StalledWent(block),
+            block = self.open_at_next(Some(slot)) => Raced::Other(block?),
+        };
+        if matches!(raced, Raced::Other(_)) {
+            self.parts.monitor.board().failed(slot, ErrorKind::Timeout, "stalled in the body");
         }
-        Ok(block)
+        Ok(raced)
+    }
+
+    /// Tells of a takeover from `from`, and hands the block on.
+    fn taken_over(&self, from: Slot, reason: &str, block: Bytes) -> Bytes {
+        if let Some((to, _)) = &self.current
+            && *to != from
+        {
+            let detail = format!("at block {}, from {}: {reason}", self.next, self.parts.fleet.id(from));
+            attempt::event(&self.parts, &self.blob, EventKind::Takeover, *to, detail);
+        }
+        block
     }
 
     /// Opens a stream at the next block; `left` failed a moment ago and is asked last.

@@ -41,7 +41,9 @@ pub(super) async fn resolve(
     let hash = name.hash();
     let known = parts.catalog.known(hash).await;
     // Asked after the look-up: an index that could not be read is not fresh any longer.
-    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate {
+    // A certain version may have come a moment ago, and its receipt is here already: nobody polls that fast.
+    let unheard_of = wanted.version.is_some_and(|version| known.iter().all(|known| known.version != version));
+    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of {
         Evidence { before: known.clone(), known, conclusive: true }
     } else {
         ask(parts, hash, known, wanted).await
@@ -73,13 +75,33 @@ pub(super) async fn resolve(
 
 /// Asks all providers for the versions of a name, and joins what they say with what the index knows.
 async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, wanted: Wanted) -> Evidence {
+    parts.monitor.first_looks().await;
+    let majority = parts.fleet.majority();
+    let (evidence, trusted) = weigh(parts, name, &before, wanted, majority).await;
+    let something = evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
+    if evidence.conclusive || something || trusted < majority {
+        return evidence;
+    }
+    // Of the first majority one could not prove itself: all are asked.
+    weigh(parts, name, &before, wanted, parts.fleet.len()).await.0
+}
+
+/// Gathers the word of `enough` trusted providers, and tells whether an absence may be told on it, and how
+/// many trusted ones answered.
+async fn weigh(
+    parts: &Parts,
+    name: NameHash,
+    before: &Arc<Vec<KnownVersion>>,
+    wanted: Wanted,
+    enough: usize,
+) -> (Evidence, usize) {
     let began = parts.clock.now();
-    let answers = gather(parts, name, &before, wanted).await;
+    let answers = gather(parts, name, before, wanted, enough).await;
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
     let seen = sightings(name, &answers);
-    let known = Arc::new(known::join(&before, &seen));
+    let known = Arc::new(known::join(before, &seen));
     // Where the index cannot take it, the answer stands all the same.
     let _ = parts.catalog.learn(seen).await;
     // Only where there is nothing to serve does the majority have to prove itself once more.
@@ -89,13 +111,19 @@ async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, want
     } else {
         parts.is_proved_lacking(&trusted, began).await
     };
-    Evidence { known, conclusive, before }
+    (Evidence { known, conclusive, before: before.clone() }, trusted.len())
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);
 
-/// Waits for a majority of trusted providers; only for a moment when there is something to serve already.
-async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: Wanted) -> Vec<Answer> {
+/// Waits for `enough` trusted providers; only for a moment when there is something to serve already.
+async fn gather(
+    parts: &Parts,
+    name: NameHash,
+    before: &[KnownVersion],
+    wanted: Wanted,
+    enough: usize,
+) -> Vec<Answer> {
     let mut asking: FuturesUnordered<_> = parts
         .monitor
         .board()
@@ -114,8 +142,7 @@ async fn gather(parts: &Parts, name: NameHash, before: &[KnownVersion], wanted: 
     loop {
         let something = !before.is_empty() || answers.iter().any(|(_, versions)| !versions.is_empty());
         let trusted = answers.iter().filter(|(slot, _)| parts.monitor.board().is_trusted(*slot));
-        let majority = trusted.count() >= parts.fleet.majority();
-        if majority || (!patient && something && !wanted.revalidate) {
+        if trusted.count() >= enough || (!patient && something && !wanted.revalidate) {
             return answers;
         }
         tokio::select! {

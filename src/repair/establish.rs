@@ -3,6 +3,8 @@
 //! * Some providers are trusted: one without a canary is new, wiped or swapped. Once so many others are
 //!   trusted that every majority it was part of has a witness among them, their names and its own are listed
 //!   anew, what it lacks is copied, and its canary is written.
+//! * Too few are trusted for that: what they hold is copied all the same, for it may be the last copy, but no
+//!   canary is written, and an alarm says what an operator can do.
 //! * No provider has a canary: all of them must answer. Nothing lies anywhere: this is the first start, and
 //!   all canaries are written. Records exist: all providers are compared and mended first.
 //! * No provider has a canary and nothing lies anywhere, though the local index knows of versions: all
@@ -47,8 +49,7 @@ impl Repairer {
         }
         let trusted: Vec<_> = parts.fleet.slots().filter(|slot| board.is_trusted(*slot)).collect();
         let first_start = missing.len() == parts.fleet.len();
-        if trusted.len() < parts.fleet.witnesses() && !first_start {
-            warn!(missing = missing.len(), "providers without a canary wait until enough others are trusted");
+        if trusted.is_empty() && !first_start {
             self.wait();
             return;
         }
@@ -95,6 +96,15 @@ impl Repairer {
             if !self.complete(missing, Mode::Refill).await {
                 return Ok(false);
             }
+        }
+        if trusted.len() < parts.fleet.witnesses() && missing.len() < parts.fleet.len() {
+            let detail = "what the trusted providers hold is copied, but nobody can prove that it is all: the \
+                          canary is not written, and writes wait. When the others come back with their \
+                          data they prove it. To accept the loss of what only they held, remove the \
+                          canary object of each provider that still has one";
+            warn!("{detail}");
+            self.event(missing[0], EventKind::Canary, detail.to_owned());
+            return Ok(false);
         }
         for slot in missing {
             // Somebody else may have claimed the bucket, or another gateway done this work meanwhile.

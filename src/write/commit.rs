@@ -29,6 +29,7 @@ type Reply<T> = oneshot::Sender<Result<T, WriteError>>;
 
 /// Runs a PUT; the answer goes through `reply`, and the pipelines are followed to their end.
 pub(super) async fn put(parts: Arc<Shared>, request: PutRequest, body: BodyStream, reply: Reply<Receipt>) {
+    parts.monitor.first_looks().await;
     let upload = parts.clock.upload_id();
     let _guard = parts.catalog.begin_write(upload);
     let mut quorum = Quorum::start(&parts, upload, request.wait_all);
@@ -51,6 +52,7 @@ pub(super) async fn put(parts: Arc<Shared>, request: PutRequest, body: BodyStrea
 
 /// Runs a DELETE.
 pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Option<Receipt>>) {
+    parts.monitor.first_looks().await;
     let deadline = parts.clock.now() + parts.patience;
     let survey = match survey(&parts, name.hash()).await {
         Ok(survey) => survey,
@@ -75,7 +77,7 @@ pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Opt
         }
         Err(error) => {
             let _ = reply.send(Err(error));
-            quorum.give_up().await;
+            quorum.give_up(parts.clock.now() + CLEAN_UP_PATIENCE).await;
         }
     }
 }
@@ -143,10 +145,7 @@ async fn follow(parts: &Shared, mut quorum: Quorum, commit: &Commit) {
     let cost = u32::try_from(size.clamp(LANE_BYTES_MIN, LANE_BYTES_MAX) / 1024).unwrap_or(u32::MAX);
     let pending = u32::try_from(quorum.pending().len()).unwrap_or(u32::MAX);
     let budget = parts.aftermath.try_acquire_many(cost.saturating_mul(pending));
-    if budget.is_err() {
-        quorum.give_up().await;
-    }
-    quorum.drop_lanes(|slot| !board.is_healthy(slot));
+    quorum.drop_lanes(|slot| budget.is_err() || !board.is_healthy(slot));
     quorum.settled(parts.clock.now() + AFTERMATH_PATIENCE).await;
     let late: Vec<Slot> = quorum.holders().into_iter().filter(|slot| !told.contains(slot)).collect();
     if !late.is_empty() {
@@ -166,7 +165,7 @@ async fn clean_up(parts: &Parts, upload: UploadId, mut quorum: Quorum, error: &W
         warn!(%error, "a write ended with an unknown outcome");
         return;
     }
-    quorum.give_up().await;
+    quorum.give_up(parts.clock.now() + CLEAN_UP_PATIENCE).await;
     if quorum.parts == 0 {
         return;
     }

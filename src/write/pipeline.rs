@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::asset::{BlockList, Record, UploadId};
 use crate::clock::Clock;
-use crate::provider::{Payload, Provider, ProviderError, Slot};
+use crate::provider::{ErrorKind, Payload, Provider, ProviderError, Slot};
 use crate::replica::store;
 
 /// Before the first retry of a step.
@@ -60,6 +60,8 @@ pub(super) struct Pipeline {
     pub clock: Clock,
     /// For how long a step is retried.
     pub retry_for: Duration,
+    /// Whether the client waits for this copy.
+    pub wait_all: bool,
     pub items: mpsc::Receiver<Item>,
     pub commit: watch::Receiver<Option<Arc<Commit>>>,
     pub progress: mpsc::Sender<(Slot, Progress)>,
@@ -123,11 +125,16 @@ impl Pipeline {
         let began = self.clock.now();
         step.retry(waits)
             // Time counts, not attempts: one that hangs for its whole deadline is the last.
-            .when(|failure| failure.kind.is_retryable() && began.elapsed() < self.retry_for)
+            .when(|failure| self.may_pass(failure.kind) && began.elapsed() < self.retry_for)
             .adjust(|failure, wait| {
                 wait.map(|wait| failure.retry_after.map_or(wait, |asked| asked.min(RETRY_MAX)))
             })
             .await
             .map_err(|failure| failure.to_string())
+    }
+
+    /// A client that waits for all copies waits for a bucket or a key to come back as well.
+    fn may_pass(&self, kind: ErrorKind) -> bool {
+        kind.is_retryable() || (self.wait_all && matches!(kind, ErrorKind::Denied | ErrorKind::NoContainer))
     }
 }

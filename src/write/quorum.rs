@@ -21,7 +21,7 @@ const LAG_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long one step at one provider is retried.
 const RETRY_FOR: Duration = Duration::from_secs(3);
 /// The same when the client waits for all copies.
-const RETRY_FOR_ALL: Duration = Duration::from_secs(25);
+const RETRY_FOR_ALL: Duration = Duration::from_secs(28);
 
 /// No majority can hold the version any more, or not in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,7 @@ impl Quorum {
                     upload,
                     clock: parts.clock.clone(),
                     retry_for: if wait_all { RETRY_FOR_ALL } else { RETRY_FOR },
+                    wait_all,
                     items,
                     commit: commit.subscribe(),
                     progress: progress.clone(),
@@ -139,8 +140,12 @@ impl Quorum {
         while self.lanes.iter().any(|lane| !is_settled(&lane.progress)) && self.next(deadline).await {}
     }
 
-    /// Gives the write up at every provider that is not done: no further request is sent.
-    pub(super) async fn give_up(&mut self) {
+    /// Gives the write up at every provider that is not done: no further request is sent, and those under way
+    /// may end until `deadline`, so that what they store can be removed.
+    pub(super) async fn give_up(&mut self, deadline: Instant) {
+        self.lanes.iter_mut().for_each(|lane| lane.items = None);
+        self.commit = watch::channel(None).0;
+        self.settled(deadline).await;
         self.drop_lanes(|_| true);
         // What ended a moment ago has its say.
         while self.next(Instant::now()).await {}

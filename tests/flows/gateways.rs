@@ -62,7 +62,7 @@ async fn order_holds_for_any_two_of_three_providers() {
     assert_eq!(cold.get("a.png").await.unwrap(), bytes(round - 1, 10));
     tokio::time::advance(Duration::from_secs(60)).await;
     cold.look().await;
-    cold.repairer.step().await;
+    cold.heal().await;
     assert_same_copies(&cold).await;
 }
 

@@ -41,7 +41,7 @@ async fn a_wiped_provider_is_refilled_and_trusted_only_then() {
     stack.look().await;
     assert_eq!(stack.monitor.board().canary(Slot(1)), Some(CanaryState::Missing));
     stack.poll().await;
-    stack.repairer.step().await;
+    stack.heal().await;
     assert_eq!(stack.monitor.board().canary(Slot(1)), Some(CanaryState::Ours));
     assert_same_copies(&stack).await;
 }
@@ -69,7 +69,7 @@ async fn two_swapped_providers_make_no_404_and_no_delete() {
         assert_eq!(stack.get("a.png").await.unwrap(), content);
     }
     // One witness is not enough to call an empty provider complete.
-    stack.repairer.step().await;
+    stack.heal().await;
     assert_eq!(stack.monitor.board().canary(Slot(0)), Some(CanaryState::Missing));
 }
 
@@ -98,7 +98,7 @@ async fn all_providers_empty_though_the_index_knows_better_are_left_alone() {
     stack.put("a.png", &bytes(1, 10)).await.unwrap();
     stack.fleet.slots().for_each(|slot| site.wipe(slot));
     stack.look().await;
-    stack.repairer.step().await;
+    stack.heal().await;
     for slot in stack.fleet.slots() {
         assert!(stack.keys(slot).await.is_empty());
     }
@@ -117,7 +117,7 @@ async fn a_foreign_provider_is_never_written_to() {
     stack.monitor.step(Slot(1)).await;
     tokio::time::advance(Duration::from_secs(60)).await;
     stack.look().await;
-    stack.repairer.step().await;
+    stack.heal().await;
     assert_eq!(stack.keys(Slot(1)).await, before);
     assert_eq!(stack.get("b.png").await.unwrap(), bytes(2, 10));
 }

@@ -9,6 +9,7 @@ mod stack;
 
 mod gateways;
 mod identity;
+mod index;
 mod reads;
 mod writes;
 

@@ -119,7 +119,7 @@ async fn only_wrong_bytes_are_evidence_and_repair_mends_them() {
     site.faulty[2].heal();
     assert!(suspects(&stack) >= 1);
     while suspects_left(&stack).await > 0 {
-        stack.repairer.step().await;
+        stack.heal().await;
     }
     let damaged = [Slot(0), Slot(1)];
     for slot in damaged {
@@ -141,14 +141,20 @@ fn suspected_before(stack: &Stack, slot: Slot) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_version_whose_bytes_a_majority_lacks_was_never_committed() {
-    let (_site, stack) = site().await;
+    let (site, stack) = site().await;
     let old = bytes(1, 1_000);
     stack.put("a.bin", &old).await.unwrap();
     let receipt = stack.put("a.bin", &bytes(2, 1_000)).await.unwrap();
     let key = Key::part(receipt.record.version.upload, 0);
-    for slot in stack.fleet.slots() {
-        stack.fleet.get(slot).delete(&key).await.unwrap();
+    // One that lacks them is not enough to call it uncommitted, though the others do not answer.
+    stack.fleet.get(Slot(0)).delete(&key).await.unwrap();
+    for faulty in &site.faulty[1..] {
+        faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
     }
+    assert!(matches!(stack.get("a.bin").await, Err(ReadError::Unavailable { .. })));
+    site.faulty.iter().for_each(|faulty| faulty.heal());
+    stack.fleet.get(Slot(1)).delete(&key).await.unwrap();
+    site.faulty[2].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
     assert_eq!(stack.get("a.bin").await.unwrap(), old);
 }
 
@@ -165,7 +171,7 @@ async fn an_asset_that_two_providers_merely_lost_is_served_by_the_third() {
     // What the read found missing is made again without being asked.
     for _ in 0..3 {
         let _: Result<Bytes, _> = stack.get("a.bin").await;
-        stack.repairer.step().await;
+        stack.heal().await;
     }
     crate::assert_same_copies(&stack).await;
 }

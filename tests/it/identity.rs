@@ -111,14 +111,25 @@ async fn two_s3_servers_swapped_for_empty_ones_are_no_404_and_no_delete() {
 }
 
 #[tokio::test]
-async fn two_s3_servers_swapped_for_empty_ones_are_refilled() {
+async fn two_s3_servers_swapped_for_empty_ones_get_copies_but_no_trust() {
     let (trio, gateway, assets) = swapped().await;
-    assert_refilled(&trio, &[&trio.one, &trio.two], &assets).await;
-    let known = || async { (gateway.get("gone.bin").await.status == 404).then_some(()) };
-    eventually("the refilled providers are believed", Duration::from_secs(60), known).await;
+    let whole = content(&trio.bunny).await;
+    for provider in [&trio.one, &trio.two] {
+        let same = || async { (content(provider).await == whole).then_some(()) };
+        eventually(&format!("{} has what is left", provider.name()), REFILLED_WITHIN, same).await;
+    }
+    // One witness cannot prove that it holds all: what the two acknowledged together may be lost.
+    assert_eq!(gateway.get("never.bin").await.status, 503);
+    assert_eq!(gateway.get("gone.bin").await.status, 404, "its tombstone is known");
+    assert!(!has_canary(&trio.one).await && !has_canary(&trio.two).await);
     for (name, bytes) in &assets {
         assert_eq!(gateway.get(name).await.body, bytes, "{name}");
     }
+    // The operator accepts the loss: without any canary all are compared, and believed again.
+    trio.bunny.delete("canary/bunny").await;
+    assert_refilled(&trio, &[&trio.one, &trio.two, &trio.bunny], &assets).await;
+    let known = || async { (gateway.get("never.bin").await.status == 404).then_some(()) };
+    eventually("the refilled providers are believed", Duration::from_secs(60), known).await;
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub struct Stack {
     pub clock: Clock,
     pub pollers: Vec<FeedPoller>,
     pub tasks: Tasks,
-    _state: tempfile::TempDir,
+    pub state: tempfile::TempDir,
 }
 
 /// Makes a disk provider below `folder`.
@@ -113,7 +113,7 @@ impl Stack {
             clock,
             pollers,
             tasks,
-            _state: state,
+            state,
         }
     }
 
@@ -122,6 +122,12 @@ impl Stack {
         self.look().await;
         self.repairer.establish().await;
         self.poll().await;
+    }
+
+    /// Refills providers without a canary, and makes missing copies, as the tasks of a gateway do.
+    pub async fn heal(&self) {
+        self.repairer.establish().await;
+        self.repairer.step().await;
     }
 
     /// Looks at all canaries.

@@ -10,9 +10,11 @@
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::provider::Entry;
 
@@ -20,12 +22,18 @@ use crate::provider::Entry;
 pub(super) const TEMPORARY: &str = ".tmp";
 /// How old an unfinished file is when its writer must have crashed.
 const CRASHED_AFTER: Duration = Duration::from_secs(3_600);
+/// How many calls may be under way at once.
+const CALLS_MAX: usize = 64;
 /// How often a write goes on when its folder vanishes under it.
 const PLACING_ATTEMPTS: usize = 10;
 
 /// The folder that is a provider.
 #[derive(Debug)]
-pub(super) struct Root(PathBuf);
+pub(super) struct Root {
+    path: PathBuf,
+    /// A file system that hangs must not take all blocking threads of the process with it.
+    pub(super) slots: Arc<Semaphore>,
+}
 
 /// What lies in a folder.
 #[derive(Debug)]
@@ -41,9 +49,10 @@ impl Root {
     pub(super) fn open(path: &Path, now_unix_ms: u64) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         // Relative paths would move with the working directory.
-        let root = Self(fs::canonicalize(path)?);
-        root.make(&root.0.join(TEMPORARY))?;
-        for left in fs::read_dir(root.0.join(TEMPORARY))? {
+        let slots = Arc::new(Semaphore::new(CALLS_MAX));
+        let root = Self { path: fs::canonicalize(path)?, slots };
+        root.make(&root.path.join(TEMPORARY))?;
+        for left in fs::read_dir(root.path.join(TEMPORARY))? {
             let left = left?;
             let changed = left.metadata().and_then(|metadata| metadata.modified());
             let now = UNIX_EPOCH + Duration::from_millis(now_unix_ms);
@@ -57,13 +66,13 @@ impl Root {
 
     /// Returns the folder's path.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Writes an object; see the protocol above.
     pub(super) fn write(&self, key: &str, chunks: &[Bytes], random: u64) -> io::Result<()> {
         let place = self.place(key)?;
-        let folder = self.0.join(TEMPORARY);
+        let folder = self.path.join(TEMPORARY);
         self.make(&folder)?;
         let unfinished = Unfinished(folder.join(format!("{random:016x}")));
         let mut file = File::options().write(true).create_new(true).open(&unfinished.0)?;
@@ -95,12 +104,12 @@ impl Root {
     pub(super) fn remove(&self, key: &str) -> io::Result<()> {
         let place = self.place(key)?;
         match fs::remove_file(&place) {
-            Err(error) if super::is_missing(&error) && self.0.is_dir() => return Ok(()),
+            Err(error) if super::is_missing(&error) && self.path.is_dir() => return Ok(()),
             result => result?,
         }
         for folder in self.folders_above(&place) {
             // The system refuses to remove a folder that is not empty, so this takes nothing along.
-            if folder == self.0 || fs::remove_dir(folder).is_err() {
+            if folder == self.path || fs::remove_dir(folder).is_err() {
                 self.flush(folder)?;
             }
         }
@@ -113,12 +122,12 @@ impl Root {
         dir: &'a str,
     ) -> io::Result<impl Iterator<Item = io::Result<Found>> + use<'a>> {
         let place = self.place(dir)?;
-        let is_root = place == self.0;
+        let is_root = place == self.path;
         let read = match fs::symlink_metadata(&place).and_then(|at| {
             if at.is_dir() { fs::read_dir(&place) } else { Err(io::ErrorKind::NotADirectory.into()) }
         }) {
             Ok(read) => Some(read),
-            Err(error) if super::is_missing(&error) && self.0.is_dir() => None,
+            Err(error) if super::is_missing(&error) && self.path.is_dir() => None,
             Err(error) => return Err(error),
         };
         Ok(read.into_iter().flatten().filter_map(move |item| found(item, dir, is_root).transpose()))
@@ -130,7 +139,7 @@ impl Root {
         let path: PathBuf = Path::new(key).components().collect();
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         if plain && !key.contains("//") {
-            Ok(self.0.join(path))
+            Ok(self.path.join(path))
         } else {
             Err(io::ErrorKind::InvalidInput.into())
         }
@@ -143,7 +152,8 @@ impl Root {
             let folders: Vec<_> = self.folders_above(place).collect();
             let made = folders.into_iter().rev().skip(1).try_for_each(|folder| self.make(folder));
             match made.and_then(|()| fs::rename(unfinished, place)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts > 0 && self.0.is_dir() => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && attempts > 0 && self.path.is_dir() => {}
                 result => return result,
             }
         }
@@ -159,7 +169,7 @@ impl Root {
 
     /// The folders from the one around `place` up to the root.
     fn folders_above<'a>(&self, place: &'a Path) -> impl Iterator<Item = &'a Path> + use<'a> {
-        let root = self.0.components().count();
+        let root = self.path.components().count();
         place.ancestors().skip(1).take_while(move |folder| folder.components().count() >= root)
     }
 
@@ -171,7 +181,7 @@ impl Root {
     /// in it.
     fn flush(&self, folder: &Path) -> io::Result<()> {
         match File::open(folder).and_then(|folder| folder.sync_all()) {
-            Err(error) if super::is_missing(&error) && folder != self.0 => Ok(()),
+            Err(error) if super::is_missing(&error) && folder != self.path => Ok(()),
             result => result,
         }
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::Semaphore;
 
 use self::files::{Found, Root};
 use super::error::BuildError;
@@ -197,12 +198,19 @@ async fn run<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce(&Root) -> std::io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let running = tokio::task::spawn_blocking(move || {
-        let result = work(&root);
-        // Only when something was not found is it asked whether anything can be found at all.
-        let absent = result.as_ref().is_err_and(is_missing) && !root.is_there();
-        (result, absent, root)
-    });
+    let slots = root.slots();
+    let running = async move {
+        // Nobody closes the semaphore. The slot is held until the work ends, even when nobody waits for it.
+        let slot = slots.acquire_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            let result = work(&root);
+            // Only when something was not found is it asked whether anything can be found at all.
+            let absent = result.as_ref().is_err_and(is_missing) && !root.is_there();
+            (result, absent, root)
+        })
+        .await
+    };
     let error = |kind, detail: String| Err(ProviderError::new(&id, operation, kind).with_detail(detail));
     match tokio::time::timeout(limit, running).await {
         Ok(Ok((Ok(done), ..))) => Ok(done),
@@ -247,6 +255,10 @@ fn read_chunk(mut file: std::fs::File, left: u64) -> std::io::Result<(std::fs::F
 }
 
 impl Root {
+    fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.slots)
+    }
+
     fn is_there(&self) -> bool {
         Path::is_dir(self.path())
     }

@@ -1,0 +1,114 @@
+//! Marks: what this gateway noted of versions in passing, in memory only.
+//!
+//! Suspicion: a read found a copy missing or damaged; until repair has looked at it, no listing makes it
+//! complete again (the index keeps it as missing, so that a restart does not forget it). Uncommitted: a
+//! majority lacks the bytes. Writing: the upload is under way here. Unreadable: nobody delivers the record.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+
+use super::{Catalog, Sighting};
+use crate::asset::{NameHash, UploadId, Version};
+use crate::provider::Slot;
+
+/// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
+const UNCOMMITTED_FOR: Duration = Duration::from_secs(5);
+/// For how long the background reader leaves a record alone that nobody delivered.
+const UNREADABLE_FOR: Duration = Duration::from_secs(600);
+/// How many versions of each kind are remembered.
+const REMEMBERED_MAX: u64 = 100_000;
+
+/// The marks of one gateway.
+#[derive(Debug)]
+pub(super) struct Marks {
+    writing: Mutex<HashSet<UploadId>>,
+    uncommitted: Cache<Version, ()>,
+    pub(super) unreadable: Cache<Version, ()>,
+    suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
+}
+
+impl Marks {
+    pub(super) fn new() -> Self {
+        Self {
+            writing: Mutex::default(),
+            uncommitted: forgetful(UNCOMMITTED_FOR),
+            unreadable: forgetful(UNREADABLE_FOR),
+            suspects: Mutex::default(),
+        }
+    }
+}
+
+/// Remembers versions for a while.
+fn forgetful(time: Duration) -> Cache<Version, ()> {
+    Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(time).build()
+}
+
+impl Catalog {
+    /// Marks the copy of one version at one provider as missing or damaged: repair looks at it closely.
+    pub async fn suspect(&self, name: NameHash, version: Version, slot: Slot) {
+        {
+            let mut suspects = self.0.marks.suspects.lock();
+            // Beyond the bound the index alone remembers, which is enough for repair.
+            if (suspects.len() as u64) < REMEMBERED_MAX {
+                suspects.insert((name, version, slot));
+            }
+        }
+        // An index that cannot be changed is not fresh, and repair rests on it only when it can.
+        let _ = self.change(vec![name], move |index| index.forget_holder(slot, name, version)).await;
+    }
+
+    pub(super) fn strip_suspects(&self, sightings: &mut [Sighting]) {
+        let suspects = self.0.marks.suspects.lock();
+        for seen in sightings.iter_mut().filter(|_| !suspects.is_empty()) {
+            let (name, version) = (seen.name, seen.version);
+            seen.holders.retain(|slot| !suspects.contains(&(name, version, *slot)));
+        }
+    }
+
+    /// Tells whether a copy is under suspicion.
+    pub fn is_suspect(&self, name: NameHash, version: Version, slot: Slot) -> bool {
+        self.0.marks.suspects.lock().contains(&(name, version, slot))
+    }
+
+    /// Clears the suspicion against a copy, once it was looked at.
+    pub fn clear_suspicion(&self, name: NameHash, version: Version, slot: Slot) {
+        self.0.marks.suspects.lock().remove(&(name, version, slot));
+    }
+
+    /// Passes a version over for a while: a trusted majority lacks its bytes.
+    pub fn mark_uncommitted(&self, version: Version) {
+        self.0.marks.uncommitted.insert(version, ());
+    }
+
+    /// Tells whether a version is passed over.
+    pub fn is_uncommitted(&self, version: Version) -> bool {
+        self.0.marks.uncommitted.contains_key(&version)
+    }
+
+    /// Marks an upload as under way here until the guard is dropped, so that repair leaves it alone.
+    pub fn begin_write(&self, upload: UploadId) -> WritingGuard {
+        self.0.marks.writing.lock().insert(upload);
+        WritingGuard { catalog: self.clone(), upload }
+    }
+
+    /// Tells whether an upload is under way here.
+    pub fn is_writing(&self, upload: UploadId) -> bool {
+        self.0.marks.writing.lock().contains(&upload)
+    }
+}
+
+/// Keeps an upload marked as under way.
+#[derive(Debug)]
+pub struct WritingGuard {
+    catalog: Catalog,
+    upload: UploadId,
+}
+
+impl Drop for WritingGuard {
+    fn drop(&mut self) {
+        self.catalog.0.marks.writing.lock().remove(&self.upload);
+    }
+}
