@@ -6,10 +6,11 @@
 //!    half a minute added for uploads that were on their way, and from time to time the last ten minutes for
 //!    late arrivals. The work is the same whether much or nothing happened.
 //! 3. After a long pause the minutes that exist are listed first, and worked off in pieces.
-//! 4. What is new goes into the index together with the cursor. Only when the index took it is it called
+//! 4. An entry that was seen and is gone from its minute puts the copy under suspicion.
+//! 5. What is new goes into the index together with the cursor. Only when the index took it is it called
 //!    seen, and the feed polled: as of the time at which the poll *began*.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{Catalog, IndexUnusable, Sighting};
-use crate::asset::Version;
 use crate::asset::key::{self, FeedMinute, KeyKind};
+use crate::asset::{NameHash, Version};
 use crate::provider::{DirListing, Entry, ProviderError, Slot};
 
 /// Between two wide listings for late arrivals, in polls.
@@ -66,7 +67,7 @@ pub struct FeedPoller {
     cursor: Option<FeedMinute>,
     polls: u64,
     /// Entries of the minutes still listed, so that each goes into the index once.
-    seen: HashSet<(FeedMinute, Version)>,
+    seen: HashMap<(FeedMinute, Version), NameHash>,
     /// After a failed load: when to try again, and how long to wait after that.
     load_again: Option<(Instant, Duration)>,
 }
@@ -76,7 +77,7 @@ impl FeedPoller {
     pub fn new(catalog: Catalog, slot: Slot) -> Self {
         let cursor = catalog.0.index.cursor(slot).ok().flatten();
         let horizon_ms = cursor.map(|minute| minute * MINUTE_MS);
-        Self { catalog, slot, horizon_ms, cursor, polls: 0, seen: HashSet::new(), load_again: None }
+        Self { catalog, slot, horizon_ms, cursor, polls: 0, seen: HashMap::new(), load_again: None }
     }
 
     /// Polls until the gateway stops.
@@ -148,7 +149,7 @@ impl FeedPoller {
         self.polls += 1;
         self.horizon_ms = Some(now_ms);
         let oldest = (now_ms.saturating_sub(WIDE_MS) / MINUTE_MS).saturating_sub(1);
-        self.seen.retain(|(minute, _)| *minute >= oldest);
+        self.seen.retain(|(minute, _), _| *minute >= oldest);
         self.catalog.polled(self.slot, began);
         Ok(())
     }
@@ -161,20 +162,38 @@ impl FeedPoller {
             .try_collect()
             .await?;
         let entries = listings.iter().flat_map(|listing| &listing.entries);
-        let fresh: Vec<_> = entries
-            .filter_map(|entry| sighting(self.slot, entry))
-            .filter(|(minute, seen)| !self.seen.contains(&(*minute, seen.version)))
-            .collect();
+        let listed: Vec<_> = entries.filter_map(|entry| feed_entry(self.slot, entry)).collect();
+        self.miss(minutes, now, &listed).await;
+        let is_new =
+            |(minute, seen): &(FeedMinute, Sighting)| !self.seen.contains_key(&(*minute, seen.version));
+        let fresh: Vec<_> = listed.into_iter().filter(is_new).collect();
         let cursor = minutes.iter().max().copied().unwrap_or(now).min(now);
         if fresh.is_empty() && self.cursor >= Some(cursor) {
             return Ok(());
         }
-        let ids: Vec<_> = fresh.iter().map(|(minute, seen)| (*minute, seen.version)).collect();
+        let ids: Vec<_> = fresh.iter().map(|(minute, seen)| ((*minute, seen.version), seen.name)).collect();
         let sightings = fresh.into_iter().map(|(_, seen)| seen).collect();
         self.catalog.apply_feed(self.slot, cursor, sightings).await?;
         self.cursor = Some(cursor);
         self.seen.extend(ids);
         Ok(())
+    }
+
+    /// An entry that was there and is gone means that somebody removed the copy, or a part of it. Entries of
+    /// the current minutes may merely lag behind in a listing.
+    async fn miss(&mut self, minutes: &[FeedMinute], now: FeedMinute, listed: &[(FeedMinute, Sighting)]) {
+        let listed: HashSet<_> = listed.iter().map(|(minute, seen)| (*minute, seen.version)).collect();
+        let settled = |minute: FeedMinute| minutes.contains(&minute) && minute + 2 <= now;
+        let gone: Vec<_> = self
+            .seen
+            .iter()
+            .filter(|(id, _)| settled(id.0) && !listed.contains(*id))
+            .map(|(id, name)| (*id, *name))
+            .collect();
+        for (id, name) in gone {
+            self.seen.remove(&id);
+            self.catalog.suspect(name, id.1, self.slot).await;
+        }
     }
 
     async fn list(&self, minute: FeedMinute) -> Result<DirListing, ProviderError> {
@@ -201,31 +220,52 @@ impl FeedPoller {
     }
 }
 
-/// What a listed record or feed entry says, with the minute of the latter.
-fn sighting(slot: Slot, entry: &Entry) -> Option<(FeedMinute, Sighting)> {
-    let (minute, name, version, kind) = match key::parse(&entry.key)? {
-        KeyKind::Record { name, version, kind } => (0, name, version, kind),
-        KeyKind::Feed { minute, name, version, kind } => (minute, name, version, kind),
-        KeyKind::Part { .. } | KeyKind::Blocks { .. } | KeyKind::Canary { .. } | KeyKind::Probe { .. } => {
-            return None;
+/// What a listed feed entry says: the provider holds the version completely. With the entry's minute.
+fn feed_entry(slot: Slot, entry: &Entry) -> Option<(FeedMinute, Sighting)> {
+    match key::parse(&entry.key)? {
+        KeyKind::Feed { minute, name, version, kind } => {
+            Some((minute, Sighting { holders: vec![slot], ..Sighting::listed(name, version, kind) }))
         }
-    };
-    Some((minute, Sighting { name, version, kind, holders: vec![slot], record: None }))
+        KeyKind::Record { .. }
+        | KeyKind::Part { .. }
+        | KeyKind::Blocks { .. }
+        | KeyKind::Canary { .. }
+        | KeyKind::Probe { .. } => None,
+    }
+}
+
+/// What a listed record says: there is such a version.
+fn record(entry: &Entry) -> Option<Sighting> {
+    match key::parse(&entry.key)? {
+        KeyKind::Record { name, version, kind } => Some(Sighting::listed(name, version, kind)),
+        KeyKind::Feed { .. }
+        | KeyKind::Part { .. }
+        | KeyKind::Blocks { .. }
+        | KeyKind::Canary { .. }
+        | KeyKind::Probe { .. } => None,
+    }
 }
 
 impl Catalog {
-    /// Lists all names of a provider into the index, and returns how many versions it holds.
+    /// Lists all names and all feed entries of a provider into the index, and returns how many versions it has
+    /// a record of. One with a record and no feed entry was cut short, and is completed by repair.
     ///
     /// # Errors
     ///
     /// The provider did not list everything, or the index did not take it; what it took is kept.
     pub async fn relist(&self, slot: Slot) -> Result<usize, LoadError> {
+        let provider = self.parts().fleet.get(slot);
         let mut versions = 0;
-        let mut pages = self.parts().fleet.get(slot).list_tree(key::NAMES);
-        while let Some(page) = pages.try_next().await? {
-            let seen: Vec<_> = page.iter().filter_map(|entry| sighting(slot, entry)).collect();
+        let mut names = provider.list_tree(key::NAMES);
+        while let Some(page) = names.try_next().await? {
+            let seen: Vec<_> = page.iter().filter_map(record).collect();
             versions += seen.len();
-            self.apply(seen.into_iter().map(|(_, seen)| seen).collect()).await?;
+            self.apply(seen).await?;
+        }
+        let mut feed = provider.list_tree(key::FEED);
+        while let Some(page) = feed.try_next().await? {
+            let seen = page.iter().filter_map(|entry| feed_entry(slot, entry));
+            self.apply(seen.map(|(_, seen)| seen).collect()).await?;
         }
         Ok(versions)
     }

@@ -16,7 +16,7 @@ use crate::asset::{Kind, NameHash, Order, UploadId, Version};
 use crate::provider::Slot;
 
 /// The layout of the tables; another number means that the file is rebuilt.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// How many connections read at the same time.
 const READERS: usize = 2;
 
@@ -40,6 +40,13 @@ pub struct Sighting {
     pub holders: Vec<Slot>,
     /// The name and sealed record, where they were read.
     pub record: Option<(String, Vec<u8>)>,
+}
+
+impl Sighting {
+    /// A record was listed, which says nothing of who holds the version completely.
+    pub fn listed(name: NameHash, version: Version, kind: Kind) -> Self {
+        Self { name, version, kind, holders: Vec::new(), record: None }
+    }
 }
 
 /// One version as the index keeps it.

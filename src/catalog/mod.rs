@@ -37,8 +37,6 @@ use index::Index;
 use known::KnownCache;
 use marks::Marks;
 
-/// A version of this age that a fresh index does not know has no feed entry.
-const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// Between two log lines on an index that keeps failing.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// A feed counts as fresh for this many intervals.
@@ -177,8 +175,8 @@ impl Catalog {
         known.iter().find(|known| !self.is_uncommitted(known.version)).cloned()
     }
 
-    /// Adds versions that were seen at providers. A copy under suspicion is not complete because its record
-    /// is listed.
+    /// Adds versions that were seen at providers. Only a feed entry, or a write of our own, makes a provider
+    /// a holder: a record that is merely listed may be all that a crash left room for.
     ///
     /// # Errors
     ///
@@ -190,34 +188,6 @@ impl Catalog {
         self.strip_suspects(&mut sightings);
         let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
         self.change(names, move |index| index.apply(&sightings)).await
-    }
-
-    /// Adds what was just listed of one name. A version that is no longer young and yet unknown to a fresh
-    /// index has no feed entry anywhere: repair looks at one of its copies and writes the entry, so that other
-    /// gateways learn of it too.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was added.
-    pub async fn learn(&self, sightings: Vec<Sighting>) -> Result<(), IndexUnusable> {
-        let mut silent = Vec::new();
-        if self.is_fresh() {
-            let old = |seen: &Sighting| {
-                let age = self.parts().clock.unix_ms().saturating_sub(seen.version.order.unix_ms());
-                u128::from(age) > SILENT_AFTER.as_millis()
-            };
-            for seen in sightings.iter().filter(|seen| old(seen)) {
-                let known = self.known(seen.name).await;
-                if !known.iter().any(|known| known.version == seen.version) {
-                    silent.extend(seen.holders.first().map(|slot| (seen.name, seen.version, *slot)));
-                }
-            }
-        }
-        self.apply(sightings).await?;
-        for (name, version, slot) in silent {
-            self.suspect(name, version, slot).await;
-        }
-        Ok(())
     }
 
     /// Adds a version whose record was read or written, with the providers that hold it.

@@ -78,12 +78,12 @@ impl Catalog {
                 }
             }
         }
-        let Some((slot, (record, sealed), _)) = outcome.won else {
+        let Some((_, (record, sealed), _)) = outcome.won else {
             missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("slot {} is slow", slot.0)));
             return Err(missed);
         };
         // An index that cannot keep it merely has to ask again.
-        let _ = self.apply_record(&record, &sealed, vec![slot]).await;
+        let _ = self.apply_record(&record, &sealed, Vec::new()).await;
         Ok((record, sealed))
     }
 

@@ -6,18 +6,24 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::{
-    Capabilities, DirListing, Download, Entry, Observer, Operation, Payload, ProbeReport, Provider,
-    ProviderError, ProviderId, Result, Slot,
+    Capabilities, DirListing, Download, Entry, ErrorKind, Observer, Operation, Payload, ProbeReport,
+    Provider, ProviderError, ProviderId, Result, Slot,
 };
 use crate::asset::Key;
 use crate::clock::Clock;
 use crate::telemetry::{CallLabels, Telemetry};
+
+/// The outcome of a call that its caller gave up.
+const CANCELLED: &str = "cancelled";
+/// A call that is given up after this time speaks against the provider.
+const HANGS_AFTER: Duration = Duration::from_millis(500);
 
 /// A provider whose calls are counted and timed.
 #[derive(Debug)]
@@ -59,7 +65,7 @@ impl Metered {
 
 impl Meter {
     fn begin(&self, operation: Operation) -> Call<'_> {
-        Call { meter: self, operation, began: self.clock.now(), outcome: "cancelled" }
+        Call { meter: self, operation, began: self.clock.now(), outcome: CANCELLED }
     }
 
     fn observe(&self, operation: Operation, began: Instant, failure: Option<&ProviderError>) {
@@ -109,7 +115,13 @@ impl Drop for Call<'_> {
             operation: self.operation.as_str(),
             outcome: self.outcome,
         };
-        self.meter.telemetry.call(&labels, self.meter.clock.now().duration_since(self.began));
+        let took = self.meter.clock.now().duration_since(self.began);
+        self.meter.telemetry.call(&labels, took);
+        // Somebody waited for so long and then did without: the provider hangs.
+        if self.outcome == CANCELLED && took >= HANGS_AFTER {
+            let kind = ErrorKind::Timeout;
+            self.meter.observer.observe(self.meter.slot, self.operation, took, Some(&kind), "no answer");
+        }
     }
 }
 
@@ -178,10 +190,7 @@ impl Provider for Metered {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::provider::ErrorKind;
     use crate::provider::disk::{DiskProvider, DiskSettings};
     use crate::provider::faulty::{Fault, Faulty};
 

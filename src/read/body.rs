@@ -16,9 +16,11 @@ use crate::telemetry::EventKind;
 
 /// A body that makes no progress for this long is raced by another provider.
 const STALL_PATIENCE: Duration = Duration::from_secs(1);
-/// Before each further round through all candidates.
-const ROUND_WAITS: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+/// Before each further round through all candidates while nothing was sent yet: the client may ask again.
+const FIRST_ROUND_WAITS: &[Duration] = &[Duration::from_millis(100), Duration::from_millis(400)];
+/// The same in mid-body, where giving up resets the response.
+const ROUND_WAITS: &[Duration] =
+    &[Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 /// How many blocks are looked for in the cache before a body is called a miss.
 const HIT_BLOCKS_MAX: u64 = 1_024;
 
@@ -181,7 +183,8 @@ impl Body {
     /// Opens a stream at the next block; `left` failed a moment ago and is asked last.
     async fn open_at_next(&mut self, left: Option<Slot>) -> Result<Bytes, Stop> {
         let began = self.parts.clock.now();
-        let mut waits = ROUND_WAITS.into_iter();
+        let untouched = self.next == self.blocks.start && left.is_none();
+        let mut waits = if untouched { FIRST_ROUND_WAITS } else { ROUND_WAITS }.iter();
         loop {
             let mut candidates = self.parts.candidates(&self.blob.holders);
             candidates.sort_by_key(|slot| Some(*slot) == left);
@@ -189,13 +192,12 @@ impl Body {
                 Ok(block) => return Ok(block),
                 Err(missed) => missed,
             };
-            let untouched = self.next == self.blocks.start && left.is_none();
             if untouched && self.parts.is_proved_lacking(&missed.lacking, began).await {
                 self.parts.catalog.mark_uncommitted(self.blob.record.version);
                 return Err(Stop(ReadError::NeverCommitted));
             }
             match waits.next() {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) => tokio::time::sleep(*wait).await,
                 None => return Err(Stop(ReadError::unavailable(missed.reasons.join("; ")))),
             }
         }

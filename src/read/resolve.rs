@@ -103,7 +103,7 @@ async fn weigh(
     let seen = sightings(name, &answers);
     let known = Arc::new(known::join(before, &seen));
     // Where the index cannot take it, the answer stands all the same.
-    let _ = parts.catalog.learn(seen).await;
+    let _ = parts.catalog.apply(seen).await;
     // Only where there is nothing to serve does the majority have to prove itself once more.
     let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
     let conclusive = if something {
@@ -141,8 +141,13 @@ async fn gather(
     let mut patient = true;
     loop {
         let something = !before.is_empty() || answers.iter().any(|(_, versions)| !versions.is_empty());
-        let trusted = answers.iter().filter(|(slot, _)| parts.monitor.board().is_trusted(*slot));
-        if trusted.count() >= enough || (!patient && something && !wanted.revalidate) {
+        let board = parts.monitor.board();
+        let trusted = answers.iter().filter(|(slot, _)| board.is_trusted(*slot)).count();
+        let asked = |slot: &Slot| !answers.iter().any(|(answered, _)| answered == slot);
+        let hopeless = !parts.fleet.slots().filter(asked).any(|slot| board.is_healthy(slot));
+        // Only providers that are down are still waited for: a moment is enough.
+        let settled = hopeless && (something || !patient);
+        if trusted >= enough || settled || (!patient && something && !wanted.revalidate) {
             return answers;
         }
         tokio::select! {
@@ -158,14 +163,6 @@ async fn gather(
 }
 
 fn sightings(name: NameHash, answers: &[Answer]) -> Vec<Sighting> {
-    let seen = answers.iter().flat_map(|(slot, versions)| {
-        versions.iter().map(|(version, kind)| Sighting {
-            name,
-            version: *version,
-            kind: *kind,
-            holders: vec![*slot],
-            record: None,
-        })
-    });
-    seen.collect()
+    let all = answers.iter().flat_map(|(_, versions)| versions);
+    all.map(|(version, kind)| Sighting::listed(name, *version, *kind)).collect()
 }

@@ -48,7 +48,7 @@ pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, Writ
         Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
     };
     // The answers count even where the index, a mere cache, could not take them.
-    let _ = parts.catalog.learn(sightings(name, &answers)).await;
+    let _ = parts.catalog.apply(sightings(name, &answers)).await;
     let known = parts.catalog.known(name).await;
     let known = known.iter().map(|known| (known.version, known.kind));
     let seen: Vec<_> =
@@ -105,9 +105,8 @@ async fn ask(
 }
 
 fn sightings(name: NameHash, answers: &[Answer]) -> Vec<Sighting> {
-    let all = answers.iter().flat_map(|(slot, versions)| versions.iter().map(move |it| (*slot, *it)));
-    all.map(|(slot, (version, kind))| Sighting { name, version, kind, holders: vec![slot], record: None })
-        .collect()
+    let all = answers.iter().flat_map(|(_, versions)| versions);
+    all.map(|(version, kind)| Sighting::listed(name, *version, *kind)).collect()
 }
 
 fn unlisted(reason: String) -> WriteError {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER};
@@ -25,6 +26,10 @@ use crate::provider::transport::{
 };
 use crate::provider::{DirListing, Entry, ErrorKind, Payload};
 
+/// Before the first new try of a listing that was one too many at its server.
+const LISTING_RETRY_FIRST: Duration = Duration::from_millis(200);
+/// How often such a listing is tried again.
+const LISTING_RETRIES: usize = 4;
 /// Requests in flight at most; the servers allow 100 connections for each address.
 const REQUESTS_MAX: usize = 80;
 /// Listings in flight at most; a server allows 5, and other gateways may share it.
@@ -183,7 +188,18 @@ impl Zone {
     }
 
     /// Lists one folder, `""` or ending in a slash; a missing one is empty.
+    ///
+    /// So few listings may be under way at a server that other clients get in the way: a refusal for that
+    /// reason is ridden out here, as the one exception to "a provider does not retry".
     pub(super) async fn list(&self, dir: &str) -> Result<DirListing, Fault> {
+        let waits = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(LISTING_RETRY_FIRST)
+            .with_max_times(LISTING_RETRIES);
+        (|| self.list_once(dir)).retry(waits).when(|fault| fault.kind == ErrorKind::Throttled).await
+    }
+
+    async fn list_once(&self, dir: &str) -> Result<DirListing, Fault> {
         if dir.len() > DIR_BYTES_MAX {
             return Err(Fault::protocol("a folder with a longer path than the servers allow"));
         }
