@@ -186,12 +186,13 @@ async fn a_version_without_any_feed_entry_reaches_the_other_gateways_once_it_is_
 #[tokio::test(start_paused = true)]
 async fn a_copy_that_a_crash_left_without_its_feed_entry_is_completed() {
     let (site, stack) = site().await;
+    let clock = stack.clock.clone();
     stack.put("a.png", &bytes(1, 100_000)).await.unwrap();
     let feed =
         |keys: Vec<String>| keys.into_iter().filter(|key| key.starts_with("feed/")).collect::<Vec<_>>();
     // Before the restart of a gateway, and while one is watching.
     for restarted in [true, false] {
-        let mut watching = site.stack(Clock::manual(NOW));
+        let mut watching = site.stack(clock.clone());
         watching.start().await;
         for key in feed(watching.keys(Slot(1)).await) {
             let key = triplicate::asset::key::parse(&key).unwrap().key();
@@ -199,7 +200,7 @@ async fn a_copy_that_a_crash_left_without_its_feed_entry_is_completed() {
         }
         assert!(feed(watching.keys(Slot(1)).await).is_empty());
         if restarted {
-            watching = site.stack(Clock::manual(NOW));
+            watching = site.stack(clock.clone());
             watching.start().await;
         }
         // Recent minutes are compared from time to time, once they can no longer grow.
