@@ -111,7 +111,8 @@ fn write_problem(mut response: Response, line: &Line) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     // Whatever was refused so far has certainly not been committed; failed writes say so themselves.
     let problem = if line.is_write { problem.with_outcome(Outcome::NotCommitted) } else { problem };
-    if problem.status().is_server_error() {
+    // Who polls for readiness is told often that it is not there yet.
+    if problem.status().is_server_error() && problem.kind() != ProblemKind::NotReady {
         let (path, kind, cause) = (&line.path, problem.kind(), problem.cause());
         warn!(request_id = line.request_id, path, ?kind, cause, "a request failed");
     }
