@@ -1,4 +1,4 @@
-//! Writes the objects of one copy to one provider. (seam)
+//! Writes the objects of one copy to one provider; the order of the calls is up to the caller.
 
 use bytes::Bytes;
 
