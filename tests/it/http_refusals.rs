@@ -19,9 +19,20 @@ async fn raw(gateway: &TestGateway, line: &str, headers: &str, body: &str) -> (u
     (answer.status, answer.closed)
 }
 
+/// Everything that lies at the providers, but for probes that come and go.
+async fn stored(disks: &[Provider]) -> Vec<Vec<(String, Bytes)>> {
+    let mut all = Vec::new();
+    for disk in disks {
+        let objects = disk.objects().await.into_iter();
+        all.push(objects.filter(|(key, _)| !key.starts_with("probe/")).collect());
+    }
+    all
+}
+
 #[tokio::test]
 async fn names_that_could_mean_two_things_are_refused() {
-    let (gateway, _disks) = serving("").await;
+    let (gateway, disks) = serving("").await;
+    let before = stored(&disks).await;
     let authorised = format!("Authorization: Bearer {}\r\nContent-Length: 1\r\n", gateway.token());
     let (segment, name) = ("s".repeat(256), vec!["n".repeat(250); 4].join("/"));
     for path in [
@@ -50,6 +61,7 @@ async fn names_that_could_mean_two_things_are_refused() {
         assert_eq!(raw(&gateway, &format!("GET {path}"), "", "").await.0, 400, "GET {path}");
         assert_eq!(raw(&gateway, &format!("PUT {path}"), &authorised, "x").await.0, 400, "PUT {path}");
     }
+    assert_eq!(stored(&disks).await, before, "a refused request stores nothing");
     for (stored, read) in [
         ("a%2Fb.txt", "a/b.txt"),
         ("caf%C3%A9.txt", "cafe%CC%81.txt"),
