@@ -5,6 +5,7 @@ pub mod clock;
 pub mod telemetry;
 
 pub mod provider;
+pub mod single;
 pub mod task;
 
 pub mod cache;

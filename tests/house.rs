@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 11] = [
     &["read", "write", "audit", "repair"],
     &["catalog", "cache", "health"],
     &["replica"],
-    &["provider", "task"],
+    &["provider", "single", "task"],
     &["clock", "telemetry"],
     &["asset"],
 ];

@@ -28,10 +28,12 @@ use tracing::error;
 pub use index::{IndexError, IndexedVersion, Sighting};
 pub use known::KnownVersion;
 pub use marks::WritingGuard;
+pub use records::{FetchedRecord, NoRecord};
 
-use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey};
+use crate::asset::{AssetName, Key, Kind, NameHash, Record, RecordKey};
 use crate::clock::Clock;
-use crate::provider::{Fleet, Slot, Trust};
+use crate::provider::{Budget, Fleet, Slot, Trust};
+use crate::single::Single;
 use crate::telemetry::{Event, EventKind, Telemetry};
 use index::Index;
 use known::KnownCache;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Metrics and events.
     pub telemetry: Telemetry,
+    /// The extra requests that may be made.
+    pub budget: Budget,
     /// How often feeds are polled.
     pub feed_interval: Duration,
 }
@@ -71,6 +75,8 @@ struct Inner {
     ready: AtomicBool,
     feeds: Mutex<Vec<FeedState>>,
     marks: Marks,
+    /// Records that are being read.
+    fetching: Single<Key, Result<FetchedRecord, NoRecord>>,
     opened: Instant,
     /// When the index last failed: what was polled before says nothing of what it missed.
     failed: Mutex<Option<Instant>>,
@@ -112,6 +118,7 @@ impl Catalog {
                 provider: None,
                 asset: None,
                 detail: "the local index is made anew from the providers".to_owned(),
+                rescue: None,
             });
         }
         let opened = parts.clock.now();
@@ -121,6 +128,7 @@ impl Catalog {
             ready: AtomicBool::new(ready),
             feeds: Mutex::new(feeds),
             marks: Marks::new(),
+            fetching: Single::new(),
             opened,
             failed: Mutex::default(),
             parts,

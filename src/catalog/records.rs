@@ -10,12 +10,10 @@ use super::{Catalog, IndexedVersion, KnownVersion};
 use crate::asset::key::Key;
 use crate::asset::{NameHash, Record, RecordError};
 use crate::provider::Slot;
-use crate::provider::race::race;
+use crate::provider::race::{Entrant, Race, race};
 use crate::replica::source::{self, RecordSourceError};
 use crate::telemetry::{Event, EventKind};
 
-/// After this time the next provider is asked for a record.
-const HEDGE_DELAY: Duration = Duration::from_millis(300);
 /// How long a record is waited for in all.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How many records are read at the same time in the background.
@@ -23,8 +21,11 @@ const READS: usize = 8;
 /// How many records are read in one page of the background reader.
 const READS_PER_PAGE: usize = 256;
 
+/// A record with its sealed bytes.
+pub type FetchedRecord = (Arc<Record>, Bytes);
+
 /// Nobody delivered a record that may be used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NoRecord {
     /// The providers that have none, or a forged one.
     pub lacking: Vec<Slot>,
@@ -43,7 +44,7 @@ impl Catalog {
         &self,
         name: NameHash,
         known: &KnownVersion,
-        order: &[Slot],
+        order: &[Entrant],
     ) -> Result<Arc<Record>, NoRecord> {
         match &known.record {
             Some(record) => Ok(record.clone()),
@@ -51,18 +52,40 @@ impl Catalog {
         }
     }
 
-    /// Reads a sealed record from the first of `order` that delivers, and keeps it.
+    /// Reads a sealed record from the first of `order` that delivers, and keeps it. Many callers at the same
+    /// time share one read.
     ///
     /// # Errors
     ///
     /// Nobody delivered.
-    pub async fn fetch_record(&self, at: &Key, order: &[Slot]) -> Result<(Arc<Record>, Bytes), NoRecord> {
+    pub async fn fetch_record(&self, at: &Key, order: &[Entrant]) -> Result<FetchedRecord, NoRecord> {
+        // Records are written once: however long a read takes, what it brings is not outdated.
+        self.0.fetching.run(at, PATIENCE, || self.clone().fetch(at.clone(), order.to_vec())).await
+    }
+
+    async fn fetch(self, at: Key, order: Vec<Entrant>) -> Result<FetchedRecord, NoRecord> {
         let parts = self.parts();
-        let outcome = race(order, HEDGE_DELAY, PATIENCE, |slot| {
+        let outcome = race(&order, &parts.budget, PATIENCE, |slot, reason| {
             let provider = parts.fleet.get(slot).clone();
+            parts.telemetry.upstream_read(provider.id().as_str(), reason.as_str());
+            let at = &at;
             async move { source::record(provider.as_ref(), at, &parts.key).await }
         })
         .await;
+        if outcome.won.is_some() {
+            parts.budget.earn();
+        }
+        let (record, sealed) = self.settle(&at, outcome)?;
+        // An index that cannot keep it merely has to ask again.
+        let _ = self.apply_record(&record, &sealed, Vec::new()).await;
+        Ok((record, sealed))
+    }
+
+    fn settle(
+        &self,
+        at: &Key,
+        outcome: Race<FetchedRecord, RecordSourceError>,
+    ) -> Result<FetchedRecord, NoRecord> {
         let mut missed = NoRecord { lacking: Vec::new(), reasons: Vec::new() };
         for (slot, failure) in outcome.failed {
             match failure {
@@ -78,13 +101,11 @@ impl Catalog {
                 }
             }
         }
-        let Some((_, (record, sealed), _)) = outcome.won else {
-            missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("slot {} is slow", slot.0)));
-            return Err(missed);
-        };
-        // An index that cannot keep it merely has to ask again.
-        let _ = self.apply_record(&record, &sealed, Vec::new()).await;
-        Ok((record, sealed))
+        outcome.won.map(|won| won.value).ok_or_else(|| {
+            let fleet = &self.parts().fleet;
+            missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("{} is slow", fleet.id(*slot))));
+            missed
+        })
     }
 
     /// Reads all records that the index lacks. Those that cannot be had now are passed over for a while, and
@@ -110,7 +131,8 @@ impl Catalog {
             return false;
         }
         let slots = self.parts().fleet.slots();
-        let holders: Vec<_> = slots.filter(|slot| row.missing >> slot.0 & 1 == 0).collect();
+        let holders: Vec<_> =
+            slots.filter(|slot| row.missing >> slot.0 & 1 == 0).map(Entrant::patient).collect();
         let at = Key::record(row.name, row.version, row.kind);
         let read = match self.fetch_record(&at, &holders).await {
             Ok((record, sealed)) => self.apply_record(&record, &sealed, Vec::new()).await.is_ok(),
@@ -136,6 +158,7 @@ impl Catalog {
             provider: Some(provider),
             asset: None,
             detail: format!("{at}: {reason}"),
+            rescue: None,
         });
     }
 }

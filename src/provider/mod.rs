@@ -4,6 +4,7 @@
 //! floors travel keys, payloads and [`ProviderError`]s. A provider does not retry, does not hedge and does
 //! not judge: it answers within its deadlines, and says what kind of failure it met.
 
+pub mod budget;
 pub mod bunny;
 pub mod contract;
 pub mod disk;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+pub use budget::Budget;
 pub use error::{BuildError, ErrorKind, Operation, ProviderError};
 pub use fleet::{Fleet, Slot};
 pub use payload::Payload;

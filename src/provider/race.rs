@@ -1,7 +1,9 @@
-//! Racing providers: the next one is asked at once on an error and after a delay on slowness.
+//! Racing providers: the next one is asked at once on an error, and after a while on slowness.
 //!
-//! The first success wins and the others are dropped, which closes their connections. A slow candidate is
-//! never given up for slowness alone: it may be the only one that holds the bytes.
+//! The first success wins and the others are dropped, which closes their connections. A slow entrant is
+//! never given up for slowness alone: it may be the only one that holds the bytes. What is asked beyond the
+//! first is paid from the [`Budget`]: after an error in any case, for slowness only while there is
+//! something left, or once a healthy entrant was kept waiting for [`FORCED_AFTER`].
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,127 +11,176 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
-use super::Slot;
+use super::{Budget, Slot};
+
+/// A request that has not succeeded for so long is as good as failed: somebody healthy is asked on no credit.
+pub const FORCED_AFTER: Duration = Duration::from_secs(1);
+
+/// One who may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entrant {
+    /// Who.
+    pub slot: Slot,
+    /// For how long it is asked alone.
+    pub hedge_after: Duration,
+    /// Whether it is worth asking without a budget.
+    pub healthy: bool,
+}
+
+impl Entrant {
+    /// Makes an entrant of work that nobody waits for: it is asked alone for as long as may be.
+    pub fn patient(slot: Slot) -> Self {
+        Self { slot, hedge_after: FORCED_AFTER, healthy: true }
+    }
+}
+
+/// Why an entrant is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It is the first.
+    First,
+    /// The one before is slow.
+    Hedge,
+    /// The one before failed.
+    Retry,
+}
+
+impl Reason {
+    /// Returns the word used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Hedge => "hedge",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Who won a race.
+#[derive(Debug)]
+pub struct Winner<T> {
+    /// Who.
+    pub slot: Slot,
+    /// With what.
+    pub value: T,
+    /// How long it took from its own start.
+    pub took: Duration,
+    /// Why it was asked.
+    pub reason: Reason,
+}
 
 /// The outcome of a race.
 #[derive(Debug)]
 pub struct Race<T, E> {
-    /// Who won, with what, and how long it took from its own start.
-    pub won: Option<(Slot, T, Duration)>,
+    /// Who won, if anybody did.
+    pub won: Option<Winner<T>>,
     /// Who failed before, with the reason.
     pub failed: Vec<(Slot, E)>,
-    /// Who had not answered when another won or the time was up, and since when it was asked.
+    /// Who was asked before the winner and had not answered when it won, or when the time was up; and since
+    /// when.
     pub slow: Vec<(Slot, Instant)>,
+    /// How long the whole race took.
+    pub took: Duration,
 }
 
-/// Asks `candidates` in order until one succeeds, all failed, or `patience` is at an end.
+/// Asks `entrants` in order until one succeeds, all failed, or `patience` is at an end.
 pub async fn race<T, E, F, Fut>(
-    candidates: &[Slot],
-    delay: Duration,
+    entrants: &[Entrant],
+    budget: &Budget,
     patience: Duration,
     attempt: F,
 ) -> Race<T, E>
 where
-    F: Fn(Slot) -> Fut,
+    F: Fn(Slot, Reason) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let deadline = Instant::now() + patience;
-    let mut waiting = candidates.iter().copied();
+    let began = Instant::now();
+    let mut line = Line { waiting: entrants.iter(), budget, next: Some(Reason::First), at: began, last: began };
     let mut running = FuturesUnordered::new();
-    let mut race = Race { won: None, failed: Vec::new(), slow: Vec::new() };
-    let start = |slot: Slot| {
-        let attempt = attempt(slot);
-        let began = Instant::now();
-        (began, async move { (slot, began, attempt.await) })
-    };
-    let mut next_at = Instant::now();
+    let mut race = Race { won: None, failed: Vec::new(), slow: Vec::new(), took: Duration::ZERO };
     loop {
-        let may_start = waiting.len() > 0;
-        if may_start && (running.is_empty() || Instant::now() >= next_at) {
-            if let Some(slot) = waiting.next() {
-                let (began, attempt) = start(slot);
-                race.slow.push((slot, began));
-                running.push(attempt);
-                next_at = began + delay;
-            }
-            continue;
+        while let Some((entrant, reason)) = line.due() {
+            let (slot, began) = (entrant.slot, Instant::now());
+            race.slow.push((slot, began));
+            let attempt = attempt(slot, reason);
+            running.push(async move { (slot, began, reason, attempt.await) });
         }
         if running.is_empty() {
-            return race;
+            break;
         }
         tokio::select! {
             biased;
-            Some((slot, began, result)) = running.next() => {
+            Some((slot, since, reason, result)) = running.next() => {
                 race.slow.retain(|(running, _)| *running != slot);
                 match result {
                     Ok(value) => {
                         // Who was asked after the winner had no more time than it: that is not slow.
-                        race.slow.retain(|(_, since)| *since < began);
-                        race.won = Some((slot, value, began.elapsed()));
-                        return race;
+                        race.slow.retain(|(_, asked)| *asked < since);
+                        race.won = Some(Winner { slot, value, took: since.elapsed(), reason });
+                        break;
                     }
-                    // The next one is asked at once.
                     Err(error) => {
                         race.failed.push((slot, error));
-                        next_at = Instant::now();
+                        line.failed();
                     }
                 }
             }
-            () = tokio::time::sleep_until(next_at), if may_start => {}
-            () = tokio::time::sleep_until(deadline) => return race,
+            () = tokio::time::sleep_until(line.at), if line.is_waited_for() => {}
+            () = tokio::time::sleep_until(began + patience) => break,
         }
+    }
+    race.took = began.elapsed();
+    race
+}
+
+/// Those who were not asked yet, and when the next of them is.
+struct Line<'a> {
+    waiting: std::slice::Iter<'a, Entrant>,
+    budget: &'a Budget,
+    /// Why the next one is asked, once it is time.
+    next: Option<Reason>,
+    /// When the next one may be asked for slowness.
+    at: Instant,
+    /// When the last one was asked.
+    last: Instant,
+}
+
+impl Line<'_> {
+    fn is_waited_for(&self) -> bool {
+        self.waiting.len() > 0
+    }
+
+    /// The next one is asked at once.
+    fn failed(&mut self) {
+        self.next = Some(Reason::Retry);
+    }
+
+    /// Takes out the next entrant if it is time to ask it.
+    fn due(&mut self) -> Option<(Entrant, Reason)> {
+        let entrant = *self.waiting.as_slice().first()?;
+        let now = Instant::now();
+        let reason = match self.next.take() {
+            Some(reason) => reason,
+            None if now < self.at => return None,
+            None => Reason::Hedge,
+        };
+        match reason {
+            Reason::First => {}
+            Reason::Retry => self.budget.spend(),
+            Reason::Hedge if self.budget.try_spend() => {}
+            Reason::Hedge if entrant.healthy && now >= self.last + FORCED_AFTER => self.budget.spend(),
+            Reason::Hedge => {
+                // Asked again when it is forced, or when others may have earned something.
+                self.at = (self.last + FORCED_AFTER).max(now + FORCED_AFTER / 4);
+                return None;
+            }
+        }
+        self.waiting.next();
+        (self.last, self.at) = (now, now + entrant.hedge_after);
+        Some((entrant, reason))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DELAY: Duration = Duration::from_millis(300);
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// Each candidate answers after so many milliseconds, with success or failure.
-    async fn run(answers: &[(u64, bool)]) -> (Race<usize, ()>, u64) {
-        let slots: Vec<_> = (0..answers.len()).map(Slot).collect();
-        let began = Instant::now();
-        let outcome = race(&slots, DELAY, PATIENCE, |slot| async move {
-            let (after, good) = answers[slot.0];
-            tokio::time::sleep(Duration::from_millis(after)).await;
-            if good { Ok(slot.0) } else { Err(()) }
-        })
-        .await;
-        (outcome, u64::try_from(began.elapsed().as_millis()).unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn outcomes_by_table() {
-        // (answers, the winner, milliseconds until the end)
-        type Row<'a> = (&'a [(u64, bool)], Option<usize>, u64);
-        let table: [Row<'_>; 7] = [
-            (&[(10, true), (10, true)], Some(0), 10),
-            (&[(10, false), (10, true)], Some(1), 20),
-            (&[(60_000, true), (10, true)], Some(1), 310),
-            (&[(400, true), (500, true)], Some(0), 400),
-            (&[(60_000, true), (10, false), (10, true)], Some(2), 320),
-            (&[(10, false), (20, false)], None, 30),
-            (&[(60_000, true)], None, 10_000),
-        ];
-        for (answers, winner, took) in table {
-            let (outcome, elapsed) = run(answers).await;
-            assert_eq!(outcome.won.map(|(_, value, _)| value), winner, "{answers:?}");
-            assert_eq!(elapsed, took, "{answers:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_to_ask_is_an_empty_race() {
-        let (outcome, _) = run(&[]).await;
-        assert!(outcome.won.is_none() && outcome.failed.is_empty() && outcome.slow.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_slow_are_named() {
-        let (outcome, _) = run(&[(60_000, true), (10, true)]).await;
-        assert_eq!(outcome.slow.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [Slot(0)]);
-    }
-}
+#[path = "race_tests.rs"]
+mod tests;

@@ -26,6 +26,7 @@ use crate::asset::{Key, Kind, RecordKey, Version};
 use crate::catalog::{Catalog, IndexedVersion};
 use crate::clock::Clock;
 use crate::health::monitor::Monitor;
+use crate::provider::race::Entrant;
 use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot, Trust};
 use crate::replica::inspect::{Depth, FaultKind, Inspection, Listed, RecordSeen, see_record};
 use crate::replica::lists;
@@ -206,9 +207,10 @@ impl Repairer {
         let mut sources = parts.monitor.board().order();
         sources.sort_by_key(|source| !holders(source));
         let at = Key::record(row.name, row.version, row.kind);
+        let order: Vec<_> = sources.iter().copied().map(Entrant::patient).collect();
         let (record, sealed) = parts
             .catalog
-            .fetch_record(&at, &sources)
+            .fetch_record(&at, &order)
             .await
             .map_err(|_| MendError::NoSource { object: Object::Record, last: None })?;
         let copy = SealedRecord { record, sealed };
@@ -269,7 +271,7 @@ impl Repairer {
     fn event(&self, slot: Slot, kind: EventKind, detail: String) {
         let provider = Some(self.parts().fleet.id(slot).to_string());
         let at = self.parts().clock.utc();
-        self.parts().telemetry.event(Event { at, kind, provider, asset: None, detail });
+        self.parts().telemetry.event(Event { at, kind, provider, asset: None, detail, rescue: None });
     }
 }
 

@@ -13,6 +13,7 @@ use super::quorum::Quorum;
 use super::survey::{Survey, survey};
 use super::{BodyStream, Outcome, Parts, Precondition, PutRequest, Receipt, Shared, WriteError};
 use crate::asset::{AssetName, Blake3, BlockHasher, Key, Kind, Order, PutFields, Record, UploadId, Version};
+use crate::provider::race::Entrant;
 use crate::provider::Slot;
 
 /// How long what a failed write stored is waited for and removed, before the answer.
@@ -233,7 +234,7 @@ async fn current_hash(parts: &Parts, request: &PutRequest) -> Result<Blake3, Wri
     let Some(current) = parts.catalog.current(name).await else {
         return Err(unreadable("the current version is unknown".to_owned()));
     };
-    let order = parts.monitor.board().order();
+    let order: Vec<_> = parts.monitor.board().order().into_iter().map(Entrant::patient).collect();
     let record = parts.catalog.record(name, &current, &order).await;
     let record = record.map_err(|missed| unreadable(missed.reasons.join("; ")))?;
     record.put.as_ref().map(|put| put.blake3).ok_or(WriteError::PreconditionFailed)

@@ -1,11 +1,11 @@
-//! Telemetry: every metric name in one table, and the recent events that operators ask for.
+//! Telemetry: every metric name in one table, and the recent events that operators ask for ([`events`]).
 
-use std::collections::VecDeque;
+pub mod events;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,10 +13,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 
-/// How many events are kept.
-const EVENTS_MAX: usize = 1_000;
+pub use events::{Event, EventFilter, EventKind, Rescue};
+use events::Rings;
+
 /// Upper bounds of the latency buckets, in seconds.
 const LATENCY_SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -54,61 +54,23 @@ pub struct EventLabels {
     pub provider: String,
 }
 
-/// What happened; the words are those of `/api/events` and of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventKind {
-    /// A read went on at another provider.
-    Takeover,
-    /// A slow read was raced by another provider, which won.
-    HedgeWon,
-    /// A block at a provider did not match its hash.
-    BadBlock,
-    /// A copy was made or mended.
-    Repair,
-    /// A copy could not be made or mended.
-    RepairFailed,
-    /// A provider changed between healthy and not.
-    Health,
-    /// A canary is missing, foreign, or was written.
-    Canary,
-    /// A record is forged or has an unknown format.
-    BadRecord,
-    /// The local index was rebuilt.
-    IndexRebuilt,
-    /// A provider's clock and ours differ too much.
-    ClockSkew,
+/// Labels of the rescue of a read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[expect(missing_docs, reason = "label names speak for themselves")]
+pub struct RescueLabels {
+    pub kind: &'static str,
+    /// The provider that did not deliver.
+    pub from: String,
+    pub cause: &'static str,
 }
 
-impl EventKind {
-    /// Returns the word used in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Takeover => "takeover",
-            Self::HedgeWon => "hedge_won",
-            Self::BadBlock => "bad_block",
-            Self::Repair => "repair",
-            Self::RepairFailed => "repair_failed",
-            Self::Health => "health",
-            Self::Canary => "canary",
-            Self::BadRecord => "bad_record",
-            Self::IndexRebuilt => "index_rebuilt",
-            Self::ClockSkew => "clock_skew",
-        }
-    }
-}
-
-/// One thing that happened.
-#[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of /api/events")]
-pub struct Event {
-    pub at: DateTime<Utc>,
-    pub kind: EventKind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub asset: Option<String>,
-    pub detail: String,
+/// Labels of the reads at providers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[expect(missing_docs, reason = "label names speak for themselves")]
+pub struct ReadLabels {
+    pub provider: String,
+    /// `first`, or why beyond it: `hedge`, `retry`.
+    pub reason: &'static str,
 }
 
 /// All metrics and recent events of one gateway; cheap to clone.
@@ -118,7 +80,7 @@ pub struct Telemetry(Arc<Inner>);
 struct Inner {
     metrics: Metrics,
     registry: Registry,
-    events: Mutex<VecDeque<Event>>,
+    events: Mutex<Rings>,
 }
 
 /// The metrics themselves.
@@ -133,7 +95,9 @@ pub struct Metrics {
     pub cache_bytes: Gauge<i64>,
     pub calls: Family<CallLabels, Counter>,
     pub call_seconds: Family<CallLabels, Histogram>,
+    pub upstream_reads: Family<ReadLabels, Counter>,
     pub events: Family<EventLabels, Counter>,
+    pub rescue_seconds: Family<RescueLabels, Histogram>,
     pub provider_healthy: Family<ProviderLabels, Gauge<i64>>,
     pub provider_trusted: Family<ProviderLabels, Gauge<i64>>,
     pub provider_latency_seconds: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
@@ -163,21 +127,36 @@ impl Telemetry {
         text
     }
 
-    /// Counts and keeps an event, and drops the oldest one where there are too many.
+    /// Counts and keeps an event, and times the rescue that it may be.
     pub fn event(&self, event: Event) {
-        let labels =
-            EventLabels { kind: event.kind.as_str(), provider: event.provider.clone().unwrap_or_default() };
+        let provider = event.provider.clone().unwrap_or_default();
+        let labels = EventLabels { kind: event.kind.as_str(), provider };
         self.metrics().events.get_or_create(&labels).inc();
-        let mut events = self.0.events.lock();
-        if events.len() == EVENTS_MAX {
-            events.pop_front();
+        if let Some(rescue) = &event.rescue {
+            let labels = RescueLabels {
+                kind: event.kind.as_str(),
+                from: rescue.from.clone().unwrap_or_default(),
+                cause: rescue.cause,
+            };
+            self.metrics().rescue_seconds.get_or_create(&labels).observe(rescue.delay.as_secs_f64());
         }
-        events.push_back(event);
+        self.0.events.lock().push(event);
     }
 
     /// Returns up to `limit` recent events, the newest first.
     pub fn recent_events(&self, limit: usize) -> Vec<Event> {
-        self.0.events.lock().iter().rev().take(limit).cloned().collect()
+        self.find_events(&EventFilter::default(), limit)
+    }
+
+    /// Returns up to `limit` recent events that fit, the newest first.
+    pub fn find_events(&self, filter: &EventFilter, limit: usize) -> Vec<Event> {
+        self.0.events.lock().recent(filter, limit)
+    }
+
+    /// Counts a read that a provider is asked for, and why it is.
+    pub fn upstream_read(&self, provider: &str, reason: &'static str) {
+        let labels = ReadLabels { provider: provider.to_owned(), reason };
+        self.metrics().upstream_reads.get_or_create(&labels).inc();
     }
 
     /// Counts one call to a provider.
@@ -227,6 +206,12 @@ impl Metrics {
             call_seconds: metric!(
                 "provider_call_seconds",
                 "Duration of calls to providers, to the head for reads",
+                Family::new_with_constructor(latency as fn() -> Histogram)
+            ),
+            upstream_reads: metric!("upstream_reads", "Reads asked of providers for clients", Family::default()),
+            rescue_seconds: metric!(
+                "rescue_seconds",
+                "How long clients waited for a rescued read to go on",
                 Family::new_with_constructor(latency as fn() -> Histogram)
             ),
             events: metric!("events", "Takeovers, repairs, alarms", Family::default()),
