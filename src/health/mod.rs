@@ -5,10 +5,12 @@
 //! Each gateway decides by itself, and health is never part of readiness. The order of [`Board::order`] is
 //! advice: an open provider is last, never forbidden; only a foreign one is left out.
 
+mod asked;
 pub mod breaker;
 pub mod canary;
 pub mod latency;
 pub mod monitor;
+mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,9 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::provider::{ErrorKind, Fleet, Observer, Operation, ProviderId, Slot, Trust};
 use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
+pub use asked::Asked;
+pub use plan::{Candidate, SizeClass};
+
 use breaker::{Breaker, BreakerState};
 use canary::CanaryState;
 use latency::Latency;
@@ -72,6 +77,7 @@ struct Inner {
 struct State {
     breaker: Breaker,
     latency: Latency,
+    in_flight: u32,
     canary: Option<CanaryState>,
     /// When the last successful look at the canary began.
     canary_at: Option<Instant>,
@@ -130,6 +136,61 @@ impl Board {
             .collect();
         order.sort_by_key(|(rank, slot)| (*rank, *slot));
         order.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    /// Returns whom to ask for `bytes` bytes, best first; foreign ones are left out.
+    pub fn plan(&self, bytes: u64) -> Vec<Candidate> {
+        let _class = SizeClass::of(bytes);
+        let candidate = |slot| Candidate {
+            slot,
+            hedge_after: plan::HEDGE_UNKNOWN,
+            stall_after: plan::STALL_MAX.max(plan::STALL_MIN),
+            healthy: self.is_well(slot),
+        };
+        self.order().into_iter().map(candidate).collect()
+    }
+
+    /// Starts to count a request for `bytes` bytes as in flight, until the guard is dropped.
+    pub fn ask(&self, slot: Slot, bytes: u64) -> Asked {
+        Asked::new(self.clone(), slot, SizeClass::of(bytes), self.0.clock.now())
+    }
+
+    /// Takes note of a verified block in mid-body: how large, after how long a wait on the provider.
+    pub fn block(&self, slot: Slot, bytes: u64, waited: Duration) {
+        let _ = (slot, bytes, waited);
+    }
+
+    /// Returns the smoothed throughput in bytes a second, once there was a body to measure.
+    pub fn throughput(&self, slot: Slot) -> Option<f64> {
+        let _ = slot;
+        None
+    }
+
+    /// Tells whether no provider is healthy.
+    pub fn all_down(&self) -> bool {
+        !self.slots().any(|slot| self.is_well(slot))
+    }
+
+    fn is_well(&self, slot: Slot) -> bool {
+        let state = self.state(slot).lock();
+        let itself = !matches!(state.canary, Some(CanaryState::Missing | CanaryState::Foreign));
+        itself && state.breaker.state(self.0.clock.now()) == BreakerState::Closed
+    }
+
+    fn flight(&self, slot: Slot, begins: bool) {
+        let mut state = self.state(slot).lock();
+        state.in_flight =
+            if begins { state.in_flight.saturating_add(1) } else { state.in_flight.saturating_sub(1) };
+    }
+
+    fn delivered(&self, slot: Slot, _class: SizeClass, began: Instant) {
+        let now = self.0.clock.now();
+        self.first_block(slot, now.duration_since(began));
+        self.observe(slot, Operation::Get, now.duration_since(began), None, "");
+    }
+
+    fn lost(&self, slot: Slot, _class: SizeClass, began: Instant) {
+        self.first_block(slot, self.0.clock.now().duration_since(began));
     }
 
     /// Tells whether a provider may be written to: one that was never looked at may be somebody else's.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -39,18 +39,26 @@ pub struct Monitor {
     board: Board,
     key: RecordKey,
     looking: Arc<Vec<AsyncMutex<()>>>,
+    suspects: Arc<Vec<Notify>>,
 }
 
 impl Monitor {
     /// Watches `fleet` for `board`.
     pub fn new(fleet: Fleet, board: Board, key: RecordKey) -> Self {
         let looking = Arc::new(fleet.slots().map(|_| AsyncMutex::new(())).collect());
-        Self { fleet, board, key, looking }
+        let suspects = Arc::new(fleet.slots().map(|_| Notify::new()).collect());
+        Self { fleet, board, key, looking, suspects }
     }
 
     /// Returns the board.
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// Has the provider's canary looked at soon, without waiting for it: it says "missing" of something that it
+    /// should have, so it may have been wiped. At most one look a second comes of this.
+    pub fn suspect(&self, slot: Slot) {
+        self.suspects[slot.0].notify_one();
     }
 
     /// Watches one provider until the gateway stops.
@@ -69,7 +77,17 @@ impl Monitor {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
+                () = self.suspected(slot) => {}
             }
+        }
+    }
+
+    /// Waits until the provider is suspected, and the last look is a while ago.
+    async fn suspected(&self, slot: Slot) {
+        self.suspects[slot.0].notified().await;
+        let looked_at = self.board.state(slot).lock().looked_at;
+        if let Some(at) = looked_at {
+            tokio::time::sleep_until(at + LOOK_SOON).await;
         }
     }
 
