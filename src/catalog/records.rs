@@ -103,7 +103,9 @@ impl Catalog {
         }
         outcome.won.map(|won| won.value).ok_or_else(|| {
             let fleet = &self.parts().fleet;
-            missed.reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("{} is slow", fleet.id(*slot))));
+            missed
+                .reasons
+                .extend(outcome.slow.iter().map(|(slot, _)| format!("{} is slow", fleet.id(*slot))));
             missed
         })
     }

@@ -29,7 +29,7 @@ use crate::health::Board;
 use crate::health::monitor::Monitor;
 use crate::http::{self, App, Flows, ServeSettings, Watch};
 use crate::provider::error::BuildError;
-use crate::provider::{Fleet, Trust};
+use crate::provider::{Budget, Fleet, Trust};
 use crate::read::{self, Reader};
 use crate::repair::{self, Repairer};
 use crate::task::Tasks;
@@ -101,6 +101,7 @@ struct Parts {
     fleet: Fleet,
     clock: Clock,
     telemetry: Telemetry,
+    budget: Budget,
     tasks: Tasks,
     monitor: Monitor,
     catalog: Catalog,
@@ -187,6 +188,7 @@ impl Parts {
         tasks: Tasks,
     ) -> Result<Self, StartError> {
         let monitor = Monitor::new(fleet.clone(), board.clone(), key.clone());
+        let budget = Budget::new();
         let catalog = Catalog::open(
             &config.state,
             catalog::Parts {
@@ -195,6 +197,7 @@ impl Parts {
                 key: key.clone(),
                 clock: clock.clone(),
                 telemetry: telemetry.clone(),
+                budget: budget.clone(),
                 feed_interval: config.feed_interval,
             },
         )?;
@@ -207,7 +210,7 @@ impl Parts {
             telemetry: telemetry.clone(),
         });
         let cache = BlockCache::new(config.cache.memory_bytes);
-        Ok(Self { config, fleet, clock, telemetry, tasks, monitor, catalog, cache, repairer })
+        Ok(Self { config, fleet, clock, telemetry, budget, tasks, monitor, catalog, cache, repairer })
     }
 
     fn flows(&self, key: &RecordKey) -> Flows {
@@ -218,6 +221,8 @@ impl Parts {
             cache: self.cache.clone(),
             clock: self.clock.clone(),
             telemetry: self.telemetry.clone(),
+            budget: self.budget.clone(),
+            tasks: self.tasks.clone(),
         });
         let writer = Writer::new(write::Parts {
             fleet: self.fleet.clone(),

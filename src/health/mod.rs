@@ -252,7 +252,14 @@ impl Board {
 
     fn event(&self, slot: Slot, kind: EventKind, detail: String) {
         let provider = Some(self.0.names[slot.0].0.to_string());
-        self.0.telemetry.event(Event { at: self.0.clock.utc(), kind, provider, asset: None, detail, rescue: None });
+        self.0.telemetry.event(Event {
+            at: self.0.clock.utc(),
+            kind,
+            provider,
+            asset: None,
+            detail,
+            rescue: None,
+        });
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + use<> {

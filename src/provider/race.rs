@@ -95,7 +95,8 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     let began = Instant::now();
-    let mut line = Line { waiting: entrants.iter(), budget, next: Some(Reason::First), at: began, last: began };
+    let mut line =
+        Line { waiting: entrants.iter(), budget, next: Some(Reason::First), at: began, last: began };
     let mut running = FuturesUnordered::new();
     let mut race = Race { won: None, failed: Vec::new(), slow: Vec::new(), took: Duration::ZERO };
     loop {

@@ -7,24 +7,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
+use super::ledger::{self, Rescued};
 use super::{Blob, Parts};
-use crate::asset::BlockList;
-use crate::provider::race::{Race, race};
+use crate::asset::{BLOCK_BYTES, BlockList, blocks, parts as asset_parts};
+use crate::health::{Asked, Candidate};
+use crate::provider::race::{Entrant, Race, Reason, race};
 use crate::provider::{ErrorKind, Operation, ProviderError, Slot};
 use crate::replica::source::{self, SourceError};
-use crate::telemetry::{Event, EventKind};
+use crate::telemetry::EventKind;
 
-/// After this time without a verified block the next provider is asked too.
-pub(super) const HEDGE_DELAY: Duration = Duration::from_millis(300);
 /// How long a first block is waited for in all.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Verified blocks, in order, from one provider.
+pub(super) type BlockStream = BoxStream<'static, Result<Bytes, SourceError>>;
 
 /// An open stream of verified blocks from one provider.
 pub(super) struct Open {
     pub slot: Slot,
     pub first: Bytes,
-    pub rest: BoxStream<'static, Result<Bytes, SourceError>>,
+    pub rest: BlockStream,
 }
 
 /// Nobody delivered.
@@ -36,89 +40,152 @@ pub(super) struct NoBlock {
     pub reasons: Vec<String>,
 }
 
-/// Opens the blocks `blocks` at the first of `candidates` that delivers one.
-pub(super) async fn first_block(
-    parts: &Parts,
-    blob: &Blob,
-    list: &Arc<BlockList>,
-    blocks: Range<u64>,
-    candidates: &[Slot],
-) -> Result<Open, NoBlock> {
-    let outcome = race(candidates, HEDGE_DELAY, PATIENCE, |slot| {
-        let provider = parts.fleet.get(slot).clone();
-        let mut rest = source::blocks(provider.clone(), blob.record.clone(), list.clone(), blocks.clone());
-        async move {
-            match rest.next().await {
-                Some(Ok(first)) => Ok((first, rest)),
-                Some(Err(error)) => Err(error),
-                None => Err(nothing(provider.id())),
+/// Whether the client was given bytes of this body before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    BeforeBody,
+    MidBody,
+}
+
+/// An attempt, and what it is for.
+pub(super) struct Attempt<'a> {
+    pub parts: &'a Parts,
+    pub blob: &'a Blob,
+    /// Whom to ask, best first.
+    pub plan: &'a [Candidate],
+    pub stage: Stage,
+}
+
+impl Attempt<'_> {
+    /// Opens the blocks `blocks` at the first candidate that delivers one.
+    pub(super) async fn first_block(
+        &self,
+        list: &Arc<BlockList>,
+        blocks: Range<u64>,
+    ) -> Result<Open, NoBlock> {
+        let (first, rest) = (blocks.start, blocks.clone());
+        let (won, missed) = self
+            .race(answer_bytes(&rest, self.blob.put.size), |slot| {
+                let provider = self.parts.fleet.get(slot).clone();
+                let record = self.blob.record.clone();
+                let mut rest = source::blocks(provider.clone(), record, list.clone(), rest.clone());
+                async move {
+                    match rest.next().await {
+                        Some(Ok(first)) => Ok((first, rest)),
+                        Some(Err(error)) => Err(error),
+                        None => Err(nothing(provider.id(), first)),
+                    }
+                }
+            })
+            .await;
+        won.map(|(slot, (first, rest))| Open { slot, first, rest }).ok_or(missed)
+    }
+
+    /// Reads and proves the block list at the first candidate that delivers it.
+    pub(super) async fn block_list(&self) -> Result<BlockList, NoBlock> {
+        let (won, missed) = self
+            .race(blocks::list_bytes(self.blob.put.size), |slot| {
+                let provider = self.parts.fleet.get(slot).clone();
+                async move { source::block_list(provider.as_ref(), &self.blob.record).await }
+            })
+            .await;
+        won.map(|(_, list)| list).ok_or(missed)
+    }
+
+    /// Races the candidates, each counted as in flight meanwhile, and takes note of what that showed.
+    async fn race<T, F, Fut>(&self, bytes: u64, attempt: F) -> (Option<(Slot, T)>, NoBlock)
+    where
+        F: Fn(Slot) -> Fut,
+        Fut: Future<Output = Result<T, SourceError>>,
+    {
+        let parts = self.parts;
+        let asked = Mutex::new(Vec::new());
+        let outcome = race(&entrants(self.plan), &parts.budget, PATIENCE, |slot, reason| {
+            parts.telemetry.upstream_read(parts.fleet.id(slot).as_str(), self.reason(reason).as_str());
+            asked.lock().push((slot, parts.monitor.board().ask(slot, bytes)));
+            attempt(slot)
+        })
+        .await;
+        self.settle(outcome, asked.into_inner()).await
+    }
+
+    /// In mid-body even the first request is one beyond that of an undisturbed read.
+    fn reason(&self, reason: Reason) -> Reason {
+        match (self.stage, reason) {
+            (Stage::MidBody, Reason::First) => Reason::Retry,
+            (Stage::BeforeBody | Stage::MidBody, reason) => reason,
+        }
+    }
+
+    async fn settle<T>(
+        &self,
+        outcome: Race<T, SourceError>,
+        asked: Vec<(Slot, Asked)>,
+    ) -> (Option<(Slot, T)>, NoBlock) {
+        let mut missed = NoBlock::default();
+        let (slow, won) = (&outcome.slow, outcome.won.as_ref().map(|won| won.slot));
+        for (slot, asked) in asked {
+            if won == Some(slot) {
+                asked.delivered();
+            } else if slow.iter().any(|(slow, _)| *slow == slot) {
+                asked.lost();
             }
         }
-    })
-    .await;
-    let (won, missed) = settle(parts, blob, outcome).await;
-    won.map(|(slot, (first, rest))| Open { slot, first, rest }).ok_or(missed)
-}
-
-/// Returns the proved block list, from the cache or the first of `candidates` that delivers it.
-pub(super) async fn block_list(
-    parts: &Parts,
-    blob: &Blob,
-    candidates: &[Slot],
-) -> Result<Arc<BlockList>, NoBlock> {
-    if let Some(list) = blob.put.single_block() {
-        return Ok(Arc::new(list));
-    }
-    let upload = blob.record.version.upload;
-    if let Some(list) = parts.cache.list(upload) {
-        return Ok(list);
-    }
-    let outcome = race(candidates, HEDGE_DELAY, PATIENCE, |slot| {
-        let provider = parts.fleet.get(slot).clone();
-        async move { source::block_list(provider.as_ref(), &blob.record).await }
-    })
-    .await;
-    let (won, missed) = settle(parts, blob, outcome).await;
-    let (_, list) = won.ok_or(missed)?;
-    let list = Arc::new(list);
-    parts.cache.put_list(upload, &list);
-    Ok(list)
-}
-
-/// Takes note of what a race showed of each provider, and returns the winner.
-async fn settle<T>(
-    parts: &Parts,
-    blob: &Blob,
-    outcome: Race<T, SourceError>,
-) -> (Option<(Slot, T)>, NoBlock) {
-    let board = parts.monitor.board();
-    let mut missed = NoBlock::default();
-    let hedged = outcome.won.is_some() && !outcome.slow.is_empty();
-    for (slot, began) in &outcome.slow {
-        board.first_block(*slot, parts.clock.now().duration_since(*began));
-        missed.reasons.push(format!("{} is slow", parts.fleet.id(*slot)));
-    }
-    for (slot, error) in &outcome.failed {
-        if let SourceError::Provider(failure) = error
-            && failure.is_not_found()
-        {
-            missed.lacking.push(*slot);
+        for (slot, _) in slow {
+            missed.reasons.push(format!("{} is slow", self.parts.fleet.id(*slot)));
         }
-        missed.reasons.push(error.to_string());
-        fault(parts, blob, *slot, error).await;
+        for (slot, error) in &outcome.failed {
+            if let SourceError::Provider(failure) = error
+                && failure.is_not_found()
+            {
+                missed.lacking.push(*slot);
+            }
+            missed.reasons.push(error.to_string());
+            fault(self.parts, self.blob, *slot, error).await;
+        }
+        self.tell(&outcome);
+        (outcome.won.map(|won| (won.slot, won.value)), missed)
     }
-    let Some((slot, value, took)) = outcome.won else {
-        return (None, missed);
-    };
-    board.first_block(slot, took);
-    if hedged {
-        event(parts, blob, EventKind::HedgeWon, slot, "another provider was slow".to_owned());
+
+    /// Enters a rescue into the ledger; one in mid-body is entered by who knows of the body.
+    fn tell<T>(&self, outcome: &Race<T, SourceError>) {
+        let Some(won) = &outcome.won else { return };
+        self.parts.budget.earn();
+        let slow = || outcome.slow.first().map(|(slot, _)| (EventKind::HedgeWon, *slot, ledger::SLOW));
+        let failed = || {
+            let (slot, error) = outcome.failed.first()?;
+            Some((EventKind::Takeover, *slot, ledger::cause_of(error)))
+        };
+        let rescue = match (self.stage, won.reason) {
+            (Stage::MidBody, _) | (_, Reason::First) => None,
+            (Stage::BeforeBody, Reason::Hedge) => slow().or_else(failed),
+            (Stage::BeforeBody, Reason::Retry) => failed().or_else(slow),
+        };
+        if let Some((kind, from, cause)) = rescue {
+            let error = outcome.failed.first().map_or_else(String::new, |(_, error)| format!(": {error}"));
+            let detail = format!("before the body{error}");
+            let rescued = Rescued { kind, from, to: won.slot, cause, delay: outcome.took, detail };
+            ledger::rescued(self.parts, self.blob, rescued);
+        }
     }
-    if let Some((from, error)) = outcome.failed.first() {
-        let detail = format!("before the body, from {}: {error}", parts.fleet.id(*from));
-        event(parts, blob, EventKind::Takeover, slot, detail);
-    }
-    (Some((slot, value)), missed)
+}
+
+/// Returns the candidates as those of a race.
+pub(super) fn entrants(plan: &[Candidate]) -> Vec<Entrant> {
+    plan.iter()
+        .map(|candidate| Entrant {
+            slot: candidate.slot,
+            hedge_after: candidate.hedge_after,
+            healthy: candidate.healthy,
+        })
+        .collect()
+}
+
+/// Returns how large the answer to the first request for `blocks` is: it ends with its part.
+fn answer_bytes(blocks: &Range<u64>, size: u64) -> u64 {
+    let (start, end) = (blocks.start * BLOCK_BYTES as u64, (blocks.end * BLOCK_BYTES as u64).min(size));
+    let part_end = asset_parts::at(start, size).map_or(end, |part| part.span().end);
+    end.min(part_end).saturating_sub(start)
 }
 
 /// Takes note of a failure at one provider: evidence against the copy where it is missing though the index
@@ -128,31 +195,22 @@ pub(super) async fn fault(parts: &Parts, blob: &Blob, slot: Slot, error: &Source
     match error {
         SourceError::Provider(failure) if failure.is_not_found() => {
             if blob.holders.contains(&slot) {
+                // It may lack this object, or all of them: its canary tells which.
+                parts.monitor.suspect(slot);
                 parts.catalog.suspect(name, version, slot).await;
             }
         }
         // The call itself was observed where it was made.
         SourceError::Provider(_) => {}
         SourceError::Damaged { reason, .. } => {
-            event(parts, blob, EventKind::BadBlock, slot, reason.clone());
+            ledger::bad_block(parts, blob, slot, reason);
             parts.monitor.board().failed(slot, ErrorKind::Corrupt, reason);
             parts.catalog.suspect(name, version, slot).await;
         }
     }
 }
 
-pub(super) fn event(parts: &Parts, blob: &Blob, kind: EventKind, slot: Slot, detail: String) {
-    let (provider, asset) = (parts.fleet.id(slot).to_string(), blob.record.name.to_string());
-    if kind == EventKind::BadBlock {
-        tracing::warn!(provider, asset, kind = kind.as_str(), "{detail}");
-    } else {
-        // Ever so many while a provider is down; they are counted, and the recent ones kept.
-        tracing::debug!(provider, asset, kind = kind.as_str(), "{detail}");
-    }
-    let at = parts.clock.utc();
-    parts.telemetry.event(Event { at, kind, provider: Some(provider), asset: Some(asset), detail });
-}
-
-fn nothing(provider: &crate::provider::ProviderId) -> SourceError {
-    ProviderError::new(provider, Operation::Get, ErrorKind::Protocol).with_detail("no block").into()
+fn nothing(provider: &crate::provider::ProviderId, block: u64) -> SourceError {
+    let detail = format!("no block {block}");
+    ProviderError::new(provider, Operation::Get, ErrorKind::Protocol).with_detail(detail).into()
 }

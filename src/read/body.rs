@@ -1,32 +1,23 @@
-//! The body of a read: verified blocks in order, from the cache and from one provider after another.
+//! The body of a read: verified blocks in order, from the cache or from a flight.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::attempt::{self, NoBlock};
-use super::{AssetBody, Blob, Parts, ReadError, blocks_of};
-use crate::asset::{BLOCK_BYTES, BlockList, Record};
-use crate::provider::{ErrorKind, Slot};
-use crate::replica::source::SourceError;
-use crate::telemetry::EventKind;
+use super::attempt::Stage;
+use super::flight::{Follower, Step};
+use super::upstream::Upstream;
+use super::{AssetBody, Blob, Inner, ReadError, blocks_of, ledger};
+use crate::asset::{BLOCK_BYTES, PutFields, Record};
 
-/// A body that makes no progress for this long is raced by another provider.
-const STALL_PATIENCE: Duration = Duration::from_secs(1);
-/// Before each further round through all candidates while nothing was sent yet: the client may ask again.
-const FIRST_ROUND_WAITS: &[Duration] = &[Duration::from_millis(100), Duration::from_millis(400)];
-/// The same in mid-body, where giving up resets the response.
-const ROUND_WAITS: &[Duration] =
-    &[Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 /// How many blocks are looked for in the cache before a body is called a miss.
 const HIT_BLOCKS_MAX: u64 = 1_024;
 
 /// Opens `range` of an asset, once its first block is verified.
 pub(super) async fn open(
-    parts: Arc<Parts>,
+    inner: Arc<Inner>,
     record: Arc<Record>,
     range: Range<u64>,
 ) -> Result<AssetBody, ReadError> {
@@ -34,21 +25,19 @@ pub(super) async fn open(
         return Err(ReadError::NotFound);
     };
     let blocks = blocks_of(&range, put.size);
-    let known = parts.catalog.known(record.name.hash()).await;
-    let holders = known.iter().find(|known| known.version == record.version);
-    let holders = holders.map(|known| known.holders.clone()).unwrap_or_default();
-    let cache_hit = is_cached(&parts, &record, &blocks);
     let mut body = Body {
-        keep: parts.cache.keeps(put.size),
-        blob: Blob { record, put, holders },
+        inner,
+        record,
+        put,
         next: blocks.start,
         blocks,
         range,
-        list: None,
-        current: None,
-        parts,
+        follower: None,
+        told: false,
+        failed: false,
     };
-    let first = body.next_block().await.map_err(|stop| stop.0)?;
+    let cache_hit = body.is_cached();
+    let first = body.next_block().await?;
     let stream = match first {
         None => stream::empty().boxed(),
         Some(first) => body.into_stream(first),
@@ -56,34 +45,20 @@ pub(super) async fn open(
     Ok(AssetBody { cache_hit, stream })
 }
 
-fn is_cached(parts: &Parts, record: &Record, blocks: &Range<u64>) -> bool {
-    let upload = record.version.upload;
-    blocks.end - blocks.start <= HIT_BLOCKS_MAX
-        && blocks.clone().all(|index| parts.cache.block(upload, index).is_some())
-}
-
 /// A body on its way to a client.
 struct Body {
-    parts: Arc<Parts>,
-    blob: Blob,
+    inner: Arc<Inner>,
+    record: Arc<Record>,
+    put: PutFields,
     range: Range<u64>,
     blocks: Range<u64>,
     next: u64,
-    keep: bool,
-    list: Option<Arc<BlockList>>,
-    current: Option<(Slot, BlockStream)>,
+    follower: Option<Follower>,
+    /// The ledger knows that this body came from the cache while all providers were down.
+    told: bool,
+    /// A flight that was given up early was left for a more patient one; that is done once.
+    failed: bool,
 }
-
-type BlockStream = BoxStream<'static, Result<Bytes, SourceError>>;
-
-/// How a race against a stalled stream ended.
-enum Raced {
-    StalledWent(Bytes),
-    Other(Bytes),
-}
-
-/// The body cannot go on.
-struct Stop(ReadError);
 
 impl Body {
     fn into_stream(self, first: Bytes) -> BoxStream<'static, Result<Bytes, ReadError>> {
@@ -95,124 +70,92 @@ impl Body {
             match body.next_block().await {
                 Ok(Some(block)) => Some((Ok(block), (Some(body), None))),
                 Ok(None) => None,
-                Err(Stop(error)) => Some((Err(error), (None, None))),
+                Err(error) => Some((Err(error), (None, None))),
             }
         })
         .boxed()
     }
 
+    fn is_cached(&self) -> bool {
+        let (cache, upload) = (&self.inner.parts.cache, self.record.version.upload);
+        self.blocks.end - self.blocks.start <= HIT_BLOCKS_MAX
+            && self.blocks.clone().all(|index| cache.block(upload, index).is_some())
+    }
+
     /// Returns the bytes of the next block that were asked for.
-    async fn next_block(&mut self) -> Result<Option<Bytes>, Stop> {
+    async fn next_block(&mut self) -> Result<Option<Bytes>, ReadError> {
         if self.next >= self.blocks.end {
             return Ok(None);
         }
-        let metrics = self.parts.telemetry.metrics();
-        let upload = self.blob.record.version.upload;
-        let cached = if self.current.is_none() { self.parts.cache.block(upload, self.next) } else { None };
-        let block = match cached {
-            Some(block) => {
-                metrics.cache_hits.inc();
-                block
-            }
-            None => {
-                metrics.cache_misses.inc();
-                let block = self.provider_block().await?;
-                if self.keep {
-                    self.parts.cache.put_block(upload, self.next, &block);
-                }
-                block
-            }
+        let block = match self.follower.take() {
+            Some(follower) => self.follow(follower).await?,
+            None => None,
+        };
+        let block = match block {
+            Some(block) => block,
+            None => self.find().await?,
         };
         let offset = self.next * BLOCK_BYTES as u64;
         self.next += 1;
         Ok(Some(cut(block, offset, &self.range)))
     }
 
-    /// Takes the next block from the open stream, else from whoever delivers it.
-    async fn provider_block(&mut self) -> Result<Bytes, Stop> {
-        let Some((slot, mut stream)) = self.current.take() else {
-            return self.open_at_next(None).await;
-        };
-        let reason = match tokio::time::timeout(STALL_PATIENCE, stream.next()).await {
-            Ok(Some(Ok(block))) => {
-                self.current = Some((slot, stream));
+    /// Finds the next block: in the cache, else in a flight.
+    async fn find(&mut self) -> Result<Bytes, ReadError> {
+        loop {
+            if let Some(block) = self.cached() {
                 return Ok(block);
             }
-            Ok(Some(Err(error))) => {
-                attempt::fault(&self.parts, &self.blob, slot, &error).await;
-                error.to_string()
-            }
-            Ok(None) => "the body ended early".to_owned(),
-            Err(_) => match self.race_stalled(slot, &mut stream).await? {
-                Raced::StalledWent(block) => {
-                    self.current = Some((slot, stream));
-                    return Ok(block);
-                }
-                Raced::Other(block) => return Ok(self.taken_over(slot, "stalled in the body", block)),
-            },
-        };
-        let block = self.open_at_next(Some(slot)).await?;
-        Ok(self.taken_over(slot, &reason, block))
-    }
-
-    /// Asks the others too while a stream stands still; it may be our own line that is slow, so the stream is
-    /// left only when another one delivers.
-    async fn race_stalled(&mut self, slot: Slot, stream: &mut BlockStream) -> Result<Raced, Stop> {
-        let raced = tokio::select! {
-            biased;
-            Some(Ok(block)) = stream.next() => Raced::StalledWent(block),
-            block = self.open_at_next(Some(slot)) => Raced::Other(block?),
-        };
-        if matches!(raced, Raced::Other(_)) {
-            self.parts.monitor.board().failed(slot, ErrorKind::Timeout, "stalled in the body");
-        }
-        Ok(raced)
-    }
-
-    /// Tells of a takeover from `from`, and hands the block on.
-    fn taken_over(&self, from: Slot, reason: &str, block: Bytes) -> Bytes {
-        if let Some((to, _)) = &self.current
-            && *to != from
-        {
-            let detail = format!("at block {}, from {}: {reason}", self.next, self.parts.fleet.id(from));
-            attempt::event(&self.parts, &self.blob, EventKind::Takeover, *to, detail);
-        }
-        block
-    }
-
-    /// Opens a stream at the next block; `left` failed a moment ago and is asked last.
-    async fn open_at_next(&mut self, left: Option<Slot>) -> Result<Bytes, Stop> {
-        let began = self.parts.clock.now();
-        let untouched = self.next == self.blocks.start && left.is_none();
-        let mut waits = if untouched { FIRST_ROUND_WAITS } else { ROUND_WAITS }.iter();
-        loop {
-            let mut candidates = self.parts.candidates(&self.blob.holders);
-            candidates.sort_by_key(|slot| Some(*slot) == left);
-            let missed = match self.try_candidates(&candidates).await {
-                Ok(block) => return Ok(block),
-                Err(missed) => missed,
-            };
-            if untouched && self.parts.is_proved_lacking(&missed.lacking, began).await {
-                self.parts.catalog.mark_uncommitted(self.blob.record.version);
-                return Err(Stop(ReadError::NeverCommitted));
-            }
-            match waits.next() {
-                Some(wait) => tokio::time::sleep(*wait).await,
-                None => return Err(Stop(ReadError::unavailable(missed.reasons.join("; ")))),
+            let follower = self.join().await;
+            if let Some(block) = self.follow(follower).await? {
+                return Ok(block);
             }
         }
     }
 
-    async fn try_candidates(&mut self, candidates: &[Slot]) -> Result<Bytes, NoBlock> {
-        let list = match &self.list {
-            Some(list) => list.clone(),
-            None => attempt::block_list(&self.parts, &self.blob, candidates).await?,
-        };
-        self.list = Some(list.clone());
-        let blocks = self.next..self.blocks.end;
-        let open = attempt::first_block(&self.parts, &self.blob, &list, blocks, candidates).await?;
-        self.current = Some((open.slot, open.rest));
-        Ok(open.first)
+    fn cached(&mut self) -> Option<Bytes> {
+        let parts = &self.inner.parts;
+        let block = parts.cache.block(self.record.version.upload, self.next)?;
+        parts.telemetry.metrics().cache_hits.inc();
+        if !self.told && parts.monitor.board().all_down() {
+            self.told = true;
+            ledger::rescued_by_cache(parts, self.record.name.as_str());
+        }
+        Some(block)
+    }
+
+    fn stage(&self) -> Stage {
+        if self.next == self.blocks.start { Stage::BeforeBody } else { Stage::MidBody }
+    }
+
+    async fn join(&self) -> Follower {
+        let Inner { parts, flights, .. } = &*self.inner;
+        let (upload, blocks) = (self.record.version.upload, self.next..self.blocks.end);
+        let known = parts.catalog.known(self.record.name.hash()).await;
+        let holders = known.iter().find(|known| known.version == self.record.version);
+        let holders = holders.map(|known| known.holders.clone()).unwrap_or_default();
+        let blob = Blob { record: self.record.clone(), put: self.put.clone(), holders };
+        flights.join(parts, upload, blocks.clone(), self.stage(), || {
+            Upstream::new(parts.clone(), blob, blocks, self.stage())
+        })
+    }
+
+    /// Takes the next block from a flight; none where the flight is somewhere else by now.
+    async fn follow(&mut self, mut follower: Follower) -> Result<Option<Bytes>, ReadError> {
+        match follower.block(self.next).await {
+            Step::Block(block) => {
+                self.inner.parts.telemetry.metrics().cache_misses.inc();
+                self.follower = Some(follower);
+                Ok(Some(block))
+            }
+            Step::Left => Ok(None),
+            // A flight that began with another body gave up sooner than one in mid-body may.
+            Step::Failed(_) if !self.failed && self.stage() > follower.stage() => {
+                self.failed = true;
+                Ok(None)
+            }
+            Step::Failed(error) => Err(error),
+        }
     }
 }
 

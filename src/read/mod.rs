@@ -4,18 +4,24 @@
 //!    on a majority ([`resolve`]). Nobody known to hold the name: not found, on the word of the fresh index
 //!    or of a majority that proved to be themselves *after* their answer; else unavailable.
 //! 2. [`Reader::open`] gets the first verified block, from the cache or the best provider ([`attempt`]): the
-//!    next one is asked at once on an error, and after a delay on slowness. When a trusted majority lacks
-//!    the bytes the version was never committed, and the caller resolves again: the next older one is served.
-//! 3. The body goes on block by block ([`body`]). A reset, a stall, a short body or a bad block hands over to
-//!    another provider at that block. When nobody delivers, the stream ends in an error and the response is
-//!    reset, never ended short.
+//!    next one is asked at once on an error, and after about the p95 of this one on slowness, within a budget
+//!    of extra requests. When a trusted majority lacks the bytes the version was never committed, and the
+//!    caller resolves again: the next older one is served.
+//! 3. The body goes on block by block ([`body`]). Whoever reads the same blocks at the same time shares one
+//!    upstream stream ([`flight`]). A reset, a stall, a crawl, a short body or a bad block hands over to
+//!    another provider at that block ([`upstream`]). When nobody delivers, the stream ends in an error and
+//!    the response is reset, never ended short.
+//! 4. Every rescue is entered into the [`ledger`].
 //!
 //! No byte leaves before its block was verified. A missing or damaged copy is evidence for repair; a short
 //! read, an abort or a range never is.
 
-pub mod attempt;
-pub mod body;
-pub mod resolve;
+mod attempt;
+mod body;
+mod flight;
+mod ledger;
+mod resolve;
+mod upstream;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,13 +30,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::asset::{AssetName, BLOCK_BYTES, PutFields, Record, Version, blocks};
+use crate::asset::{
+    AssetName, BLOCK_BYTES, BlockList, NameHash, PutFields, Record, UploadId, Version, blocks,
+};
 use crate::cache::BlockCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::health::Candidate;
 use crate::health::monitor::Monitor;
-use crate::provider::{Fleet, Slot};
+use crate::provider::{Budget, Fleet, Slot};
+use crate::single::Single;
+use crate::task::Tasks;
 use crate::telemetry::Telemetry;
+use attempt::{Attempt, NoBlock};
+use flight::Flights;
+use resolve::Evidence;
+use upstream::Upstream;
 
 /// When a client should ask again after a read that nobody could answer.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -92,16 +107,28 @@ pub struct Parts {
     pub clock: Clock,
     /// Metrics and events.
     pub telemetry: Telemetry,
+    /// The extra requests that may be made.
+    pub budget: Budget,
+    /// Runs the flights.
+    pub tasks: Tasks,
 }
 
 /// Answers reads; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Reader(Arc<Parts>);
+pub struct Reader(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Arc<Parts>,
+    flights: Arc<Flights>,
+    /// Majorities that are being asked for a name.
+    asking: Single<NameHash, Evidence>,
+}
 
 impl Reader {
     /// Builds a reader.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Inner { parts: Arc::new(parts), flights: Arc::default(), asking: Single::new() }))
     }
 
     /// Finds the record of the version to serve; it is always that of a put.
@@ -137,11 +164,33 @@ struct Blob {
 }
 
 impl Parts {
-    /// Returns whom to ask for the version, the best first: known holders, then the others.
-    fn candidates(&self, holders: &[Slot]) -> Vec<Slot> {
-        let mut order = self.monitor.board().order();
-        order.sort_by_key(|slot| !holders.contains(slot));
-        order
+    /// Returns whom to ask for `bytes` bytes of a version, the best first: known holders, then the others.
+    fn plan(&self, bytes: u64, holders: &[Slot]) -> Vec<Candidate> {
+        let mut plan = self.monitor.board().plan(bytes);
+        plan.sort_by_key(|candidate| !holders.contains(&candidate.slot));
+        plan
+    }
+
+    /// Returns the proved block list: made up, cached, or read.
+    async fn block_list(&self, attempt: &Attempt<'_>) -> Result<Arc<BlockList>, NoBlock> {
+        if let Some(list) = attempt.blob.put.single_block() {
+            return Ok(Arc::new(list));
+        }
+        let upload = attempt.blob.record.version.upload;
+        if let Some(list) = self.cache.list(upload) {
+            return Ok(list);
+        }
+        let list = Arc::new(attempt.block_list().await?);
+        self.cache.put_list(upload, &list);
+        Ok(list)
+    }
+
+    /// Keeps the block that was just read from a provider.
+    fn keep(&self, upstream: &Upstream, upload: UploadId, block: &Bytes) {
+        let Some(list) = upstream.list() else { return };
+        if self.cache.keeps(list.size()) {
+            self.cache.put_block(upload, upstream.next() - 1, block);
+        }
     }
 
     /// Tells whether a majority that lacks something proves to be itself after `since`.

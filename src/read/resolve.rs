@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Parts, ReadError, Wanted};
+use super::attempt::entrants;
+use super::{Inner, Parts, ReadError, Wanted};
 use crate::asset::{AssetName, Kind, NameHash, Record, Version};
 use crate::catalog::{KnownVersion, Sighting, known, listing};
 use crate::provider::{Slot, Trust};
@@ -15,8 +16,15 @@ const SOFT_PATIENCE: Duration = Duration::from_millis(800);
 /// For how long a majority is waited for when none is.
 const HARD_PATIENCE: Duration = Duration::from_secs(8);
 
+/// An answer that others wait for is shared with who comes later for so long: what another gateway wrote
+/// meanwhile may be missing in it, and is promised only within some seconds.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+/// How large a record is, about.
+const RECORD_BYTES: u64 = 1_024;
+
 /// What is known of a name, and on whose word.
-struct Evidence {
+#[derive(Debug, Clone)]
+pub(super) struct Evidence {
     known: Arc<Vec<KnownVersion>>,
     /// Whether an absence may be told: by the fresh index, or by a majority that answered and proved itself.
     conclusive: bool,
@@ -34,11 +42,11 @@ impl Evidence {
 
 /// Finds the record to serve.
 pub(super) async fn resolve(
-    parts: &Parts,
+    inner: &Inner,
     name: &AssetName,
     wanted: Wanted,
 ) -> Result<Arc<Record>, ReadError> {
-    let hash = name.hash();
+    let (parts, hash) = (&inner.parts, name.hash());
     let known = parts.catalog.known(hash).await;
     // Asked after the look-up: an index that could not be read is not fresh any longer.
     // A certain version may have come a moment ago, and its receipt is here already: nobody polls that fast.
@@ -46,7 +54,7 @@ pub(super) async fn resolve(
     let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of {
         Evidence { before: known.clone(), known, conclusive: true }
     } else {
-        ask(parts, hash, known, wanted).await
+        ask_together(inner, hash, known, wanted).await
     };
     for known in evidence.known.iter() {
         if wanted.version.is_some_and(|version| version != known.version)
@@ -55,7 +63,7 @@ pub(super) async fn resolve(
             continue;
         }
         let began = parts.clock.now();
-        let order = parts.candidates(&known.holders);
+        let order = entrants(&parts.plan(RECORD_BYTES, &known.holders));
         // The record of a tombstone is read too: a forged one must not hide an asset.
         match parts.catalog.record(hash, known, &order).await {
             Ok(record) if record.kind() == Kind::Put => return Ok(record),
@@ -71,6 +79,27 @@ pub(super) async fn resolve(
         return Err(ReadError::NotFound);
     }
     Err(ReadError::unavailable("no trusted majority knows whether the name exists"))
+}
+
+/// Asks a majority, or waits with the others that ask for the same name.
+async fn ask_together(
+    inner: &Inner,
+    name: NameHash,
+    before: Arc<Vec<KnownVersion>>,
+    wanted: Wanted,
+) -> Evidence {
+    let parts = &inner.parts;
+    if wanted.revalidate || wanted.version.is_some() {
+        return ask(parts, name, before, wanted).await;
+    }
+    let shared = inner.asking.run(&name, SHARED_FOR, || {
+        let (parts, before) = (parts.clone(), before.clone());
+        async move { ask(&parts, name, before, wanted).await }
+    });
+    let evidence = shared.await;
+    // What this gateway learnt since the question was asked must not be hidden by its answer.
+    let covers = |known: &KnownVersion| evidence.known.iter().any(|other| other.version == known.version);
+    if before.iter().all(covers) { evidence } else { ask(parts, name, before, wanted).await }
 }
 
 /// Asks all providers for the versions of a name, and joins what they say with what the index knows.

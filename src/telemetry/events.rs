@@ -131,9 +131,10 @@ impl EventFilter {
     fn fits(&self, event: &Event) -> bool {
         let from = event.rescue.as_ref().and_then(|rescue| rescue.from.as_ref());
         self.kind.is_none_or(|kind| kind == event.kind)
-            && self.provider.as_ref().is_none_or(|provider| {
-                event.provider.as_ref() == Some(provider) || from == Some(provider)
-            })
+            && self
+                .provider
+                .as_ref()
+                .is_none_or(|provider| event.provider.as_ref() == Some(provider) || from == Some(provider))
     }
 }
 
@@ -162,7 +163,9 @@ impl Rings {
         while found.len() < limit {
             let newest = match (rescue, other) {
                 (None, None) => break,
-                (Some(event), Some(than)) if event.at < than.at => std::mem::replace(&mut other, others.next()),
+                (Some(event), Some(than)) if event.at < than.at => {
+                    std::mem::replace(&mut other, others.next())
+                }
                 (None, Some(_)) => std::mem::replace(&mut other, others.next()),
                 (Some(_), _) => std::mem::replace(&mut rescue, rescues.next()),
             };

@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-pub use events::{Event, EventFilter, EventKind, Rescue};
 use events::Rings;
+pub use events::{Event, EventFilter, EventKind, Rescue};
 
 /// Upper bounds of the latency buckets, in seconds.
 const LATENCY_SECONDS: [f64; 14] =
@@ -208,7 +208,11 @@ impl Metrics {
                 "Duration of calls to providers, to the head for reads",
                 Family::new_with_constructor(latency as fn() -> Histogram)
             ),
-            upstream_reads: metric!("upstream_reads", "Reads asked of providers for clients", Family::default()),
+            upstream_reads: metric!(
+                "upstream_reads",
+                "Reads asked of providers for clients",
+                Family::default()
+            ),
             rescue_seconds: metric!(
                 "rescue_seconds",
                 "How long clients waited for a rescued read to go on",

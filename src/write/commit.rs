@@ -13,8 +13,8 @@ use super::quorum::Quorum;
 use super::survey::{Survey, survey};
 use super::{BodyStream, Outcome, Parts, Precondition, PutRequest, Receipt, Shared, WriteError};
 use crate::asset::{AssetName, Blake3, BlockHasher, Key, Kind, Order, PutFields, Record, UploadId, Version};
-use crate::provider::race::Entrant;
 use crate::provider::Slot;
+use crate::provider::race::Entrant;
 
 /// How long what a failed write stored is waited for and removed, before the answer.
 const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(5);

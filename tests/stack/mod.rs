@@ -18,7 +18,7 @@ use triplicate::health::monitor::Monitor;
 use triplicate::health::{Board, names_of};
 use triplicate::provider::disk::{DiskProvider, DiskSettings};
 use triplicate::provider::metered::Metered;
-use triplicate::provider::{Fleet, Observer, Provider, ProviderId, Slot, Trust};
+use triplicate::provider::{Budget, Fleet, Observer, Provider, ProviderId, Slot, Trust};
 use triplicate::read::{self, ReadError, Reader, Wanted};
 use triplicate::repair::{self, Repairer};
 use triplicate::task::Tasks;
@@ -65,14 +65,17 @@ impl Stack {
         let fleet = Fleet::new(metered.collect());
         let state = tempfile::tempdir().unwrap();
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
+        let budget = Budget::new();
         let parts = catalog::Parts {
             fleet: fleet.clone(),
             trust: Arc::new(board) as Arc<dyn Trust>,
             key: KEY,
             clock: clock.clone(),
             telemetry: telemetry.clone(),
+            budget: budget.clone(),
             feed_interval: std::time::Duration::from_secs(2),
         };
+        let budget = Budget::new();
         let catalog = Catalog::open(state.path(), parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
         let reader = Reader::new(read::Parts {
@@ -82,6 +85,8 @@ impl Stack {
             cache: cache.clone(),
             clock: clock.clone(),
             telemetry: telemetry.clone(),
+            budget,
+            tasks: tasks.clone(),
         });
         let writer = Writer::new(write::Parts {
             fleet: fleet.clone(),
