@@ -46,8 +46,14 @@ impl Catalog {
         known: &KnownVersion,
         order: &[Entrant],
     ) -> Result<Arc<Record>, NoRecord> {
-        match &known.record {
-            Some(record) => Ok(record.clone()),
+        if let Some(record) = &known.record {
+            return Ok(record.clone());
+        }
+        // Somebody else may have read it since the name was looked up.
+        let now = self.known(name).await;
+        let indexed = now.iter().find(|indexed| indexed.version == known.version);
+        match indexed.and_then(|indexed| indexed.record.clone()) {
+            Some(record) => Ok(record),
             None => self.fetch_record(&known.record_key(name), order).await.map(|(record, _)| record),
         }
     }

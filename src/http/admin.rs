@@ -21,7 +21,7 @@ use serde_json::json;
 use super::App;
 use super::auth::forbidden;
 use super::problem::{Problem, ProblemKind};
-use super::query::{self, Query};
+use super::query::{self, EventQuery, Query};
 use crate::asset::{AssetName, Blake3, Kind, Record, Sha256, UploadId, Version};
 use crate::catalog::KnownVersion;
 use crate::provider::Fleet;
@@ -181,8 +181,8 @@ fn version_json(known: &KnownVersion, fleet: &Fleet) -> serde_json::Value {
 
 /// Recent takeovers, repairs and alarms, the newest first.
 pub(super) async fn events(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
-    let limit = Query::read(&uri)?.limit;
-    let events = app.flows.watch.telemetry.recent_events(limit);
+    let query = EventQuery::read(&uri)?;
+    let events = app.flows.watch.telemetry.find_events(&query.filter, query.limit);
     Ok(Json(json!({ "events": events })).into_response())
 }
 
@@ -249,6 +249,8 @@ mod tests {
                 assert!(paths[path][method]["responses"].is_object(), "{method} {path}");
             }
         }
+        let kinds = &described["components"]["schemas"]["EventKind"]["enum"];
+        assert_eq!(*kinds, json!(crate::telemetry::EventKind::ALL));
         // Every reference leads somewhere.
         let text = described.to_string();
         for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use unicode_normalization::UnicodeNormalization;
 
 use super::problem::{Problem, ProblemKind};
+use crate::telemetry::{EventFilter, EventKind};
 
 /// How many assets or events one answer lists at most, and when nothing is asked for.
 const LIMIT_MAX: usize = 1_000;
@@ -32,21 +33,63 @@ impl Query {
     /// 400: a value is malformed or out of bounds.
     pub(super) fn read(uri: &Uri) -> Result<Self, Problem> {
         let mut query = Self { prefix: String::new(), after: None, limit: LIMIT_DEFAULT };
-        for parameter in uri.query().unwrap_or_default().split('&') {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value =
-                || decode(&value.replace('+', " ")).ok_or_else(|| invalid("the query has a broken escape"));
+        for (name, value) in parameters(uri) {
             match name {
-                "prefix" => query.prefix = value()?.nfc().collect(),
+                "prefix" => query.prefix = value?.nfc().collect(),
                 "after" => {
-                    query.after = Some(value()?.nfc().collect()).filter(|after: &String| !after.is_empty())
+                    query.after = Some(value?.nfc().collect()).filter(|after: &String| !after.is_empty())
                 }
-                "limit" => query.limit = limit(&value()?)?,
+                "limit" => query.limit = limit(&value?)?,
                 _ => {}
             }
         }
         Ok(query)
     }
+}
+
+/// Which events are asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EventQuery {
+    /// What the events are about.
+    pub(super) filter: EventFilter,
+    /// How many at most.
+    pub(super) limit: usize,
+}
+
+impl EventQuery {
+    /// Reads the query of events; parameters of other names are ignored.
+    ///
+    /// # Errors
+    ///
+    /// 400: a value is malformed, out of bounds, or no kind of event.
+    pub(super) fn read(uri: &Uri) -> Result<Self, Problem> {
+        let mut query = Self { filter: EventFilter::default(), limit: LIMIT_DEFAULT };
+        for (name, value) in parameters(uri) {
+            match name {
+                "kind" => query.filter.kind = Some(kind(&value?)?),
+                "provider" => query.filter.provider = Some(value?),
+                "limit" => query.limit = limit(&value?)?,
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Returns the parameters of a query, their values decoded or refused.
+fn parameters(uri: &Uri) -> impl Iterator<Item = (&str, Result<String, Problem>)> {
+    uri.query().unwrap_or_default().split('&').map(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = decode(&value.replace('+', " ")).ok_or_else(|| invalid("the query has a broken escape"));
+        (name, value)
+    })
+}
+
+fn kind(word: &str) -> Result<EventKind, Problem> {
+    EventKind::parse(word).ok_or_else(|| {
+        let words = EventKind::ALL.map(EventKind::as_str).join(", ");
+        Problem::new(ProblemKind::InvalidQuery, format!("kind is one of {words}"))
+    })
 }
 
 /// Checks the escapes of a path.
@@ -104,6 +147,27 @@ mod tests {
             ("/api/assets?prefix=%zz", Err(400)),
             ("/api/assets?after=%C3", Err(400)),
             ("/api/assets?after=%2", Err(400)),
+        ];
+        for (uri, expected) in table {
+            assert_eq!(read(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn events_are_asked_for_by_kind_and_provider() {
+        let read = |uri: &str| {
+            EventQuery::read(&uri.parse().unwrap())
+                .map(|query| (query.filter.kind, query.filter.provider, query.limit))
+                .map_err(|problem| problem.status().as_u16())
+        };
+        let table = [
+            ("/api/events", Ok((None, None, LIMIT_DEFAULT))),
+            ("/api/events?kind=hedge_won&limit=5", Ok((Some(EventKind::HedgeWon), None, 5))),
+            ("/api/events?provider=s3-one", Ok((None, Some("s3-one".to_owned()), LIMIT_DEFAULT))),
+            ("/api/events?kind=nonsense", Err(400)),
+            ("/api/events?kind=", Err(400)),
+            ("/api/events?provider=%FF", Err(400)),
+            ("/api/events?limit=0", Err(400)),
         ];
         for (uri, expected) in table {
             assert_eq!(read(uri), expected, "{uri}");

@@ -11,6 +11,7 @@ mod gateways;
 mod identity;
 mod index;
 mod reads;
+mod sharing;
 mod writes;
 
 use std::sync::Arc;
