@@ -25,6 +25,9 @@ use crate::asset::Key;
 const OPERATIONS: [Operation; 6] =
     [Operation::Put, Operation::Get, Operation::Stat, Operation::Delete, Operation::List, Operation::Probe];
 
+/// How large the pieces of a crawling body are.
+const CRAWL_BYTES: usize = 16 * 1024;
+
 /// What goes wrong in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -44,6 +47,8 @@ pub enum Fault {
     TruncateWithError(u64, ErrorKind),
     /// The body that is read stands still for ever after this many bytes.
     Stall(u64),
+    /// The body that is read comes in pieces of 16 KiB, and each takes this much longer.
+    Crawl(Duration),
     /// The provider behaves as if it were empty: nothing is found, listings are empty; writes go through.
     Forget,
 }
@@ -122,6 +127,7 @@ impl Faulty {
                 | Fault::TruncateCleanly(_)
                 | Fault::TruncateWithError(..)
                 | Fault::Stall(_)
+                | Fault::Crawl(_)
                 | Fault::Forget,
             )
             | None => {}
@@ -177,6 +183,7 @@ impl Provider for Faulty {
                 first_bytes(body, bytes).chain(stream::iter([Err(error)])).boxed()
             }
             Some(Fault::Stall(bytes)) => first_bytes(body, bytes).chain(stream::pending()).boxed(),
+            Some(Fault::Crawl(pause)) => crawl(body, pause),
             _ => body,
         };
         Ok(Download { object_bytes, body })
@@ -216,9 +223,13 @@ impl Provider for Faulty {
                 .boxed(),
             Some(Fault::Hang | Fault::Stall(_)) => stream::pending().boxed(),
             Some(Fault::Forget) => stream::empty().boxed(),
-            Some(Fault::CorruptByte(_) | Fault::TruncateCleanly(_) | Fault::TruncateWithError(..)) | None => {
-                inside
-            }
+            Some(
+                Fault::CorruptByte(_)
+                | Fault::TruncateCleanly(_)
+                | Fault::TruncateWithError(..)
+                | Fault::Crawl(_),
+            )
+            | None => inside,
         }
     }
 
@@ -256,6 +267,22 @@ fn corrupt_body(
         Ok(corrupt_chunk(&chunk, start, offset))
     })
     .boxed()
+}
+
+fn crawl(body: BoxStream<'static, Result<Bytes>>, pause: Duration) -> BoxStream<'static, Result<Bytes>> {
+    let pieces = body.flat_map(|chunk| {
+        let pieces: Vec<_> = match chunk {
+            Ok(chunk) => chunk.chunks(CRAWL_BYTES).map(|piece| Ok(chunk.slice_ref(piece))).collect(),
+            Err(failure) => vec![Err(failure)],
+        };
+        stream::iter(pieces)
+    });
+    pieces
+        .then(move |piece| async move {
+            tokio::time::sleep(pause).await;
+            piece
+        })
+        .boxed()
 }
 
 /// Changes the byte at `offset` of the object in a chunk that begins at `start`, where it lies there.

@@ -28,8 +28,8 @@ const ROUND_WAITS: &[Duration] =
     &[Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 /// After so long a wait on a provider its rate is looked at.
 const RATE_LOOK_AFTER: Duration = Duration::from_secs(1);
-/// A body below this rate, in bytes a second, is left if others are faster.
-const RATE_MIN: f64 = 256.0 * 1024.0;
+/// A body below this rate, in bytes a second, is raced by others that are faster: 64 KiB in 62 ms.
+const RATE_MIN: f64 = 1024.0 * 1024.0;
 /// So many times faster must another provider have been lately.
 const RATE_RATIO: f64 = 4.0;
 

@@ -11,6 +11,7 @@ mod gateways;
 mod identity;
 mod index;
 mod reads;
+mod rescues;
 mod sharing;
 mod writes;
 
@@ -24,7 +25,6 @@ use triplicate::provider::{Provider, Slot};
 
 /// 2026-11-22T11:05:30Z
 const NOW: u64 = 1_795_345_530_000;
-const CACHE: u64 = 0;
 
 /// Three disks with a fault switch each, and stacks over them.
 struct Site {
@@ -43,8 +43,12 @@ impl Site {
 
     /// Another gateway over the same providers, with an index and a clock of its own.
     fn stack(&self, clock: Clock) -> Stack {
+        self.stack_with_cache(clock, 0)
+    }
+
+    fn stack_with_cache(&self, clock: Clock, cache_bytes: u64) -> Stack {
         let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
-        Stack::new(providers.collect(), clock, CACHE)
+        Stack::new(providers.collect(), clock, cache_bytes)
     }
 
     /// Removes all that lies at a provider, behind everybody's back.
@@ -69,10 +73,14 @@ impl Site {
     }
 }
 
-/// A site with one running gateway.
+/// A site with one running gateway, which caches nothing.
 async fn site() -> (Site, Stack) {
+    site_with_cache(0).await
+}
+
+async fn site_with_cache(cache_bytes: u64) -> (Site, Stack) {
     let site = Site::new();
-    let mut stack = site.stack(Clock::manual(NOW));
+    let mut stack = site.stack_with_cache(Clock::manual(NOW), cache_bytes);
     stack.start().await;
     (site, stack)
 }

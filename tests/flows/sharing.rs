@@ -55,7 +55,9 @@ async fn a_cold_gateway_asks_once_for_all_who_want_the_same_name() {
     let cold = site.stack(Clock::manual(NOW));
     cold.look().await;
     let (reads_before, listings_before) = (reads(&site), listings(&site));
-    site.faulty.iter().for_each(|faulty| faulty.set(Operation::List, Fault::Delay(Duration::from_millis(50))));
+    site.faulty
+        .iter()
+        .for_each(|faulty| faulty.set(Operation::List, Fault::Delay(Duration::from_millis(50))));
     assert_all_read(&cold, 10_000, &content).await;
     let reads = reads(&site) - reads_before;
     // A listing at each provider, the record, the part; and the canaries, if they were looked at.
@@ -86,7 +88,7 @@ async fn when_all_readers_have_left_the_provider_is_left_too() {
     let gone = tokio::time::timeout(Duration::from_millis(50), stack.get("a.bin"));
     assert!(gone.await.is_err());
     tokio::time::sleep(Duration::from_millis(1)).await;
-//HOLD     assert_eq!(stack.monitor.board().snapshot().iter().map(|health| health.in_flight).sum::<u64>(), 0);
+    //HOLD     assert_eq!(stack.monitor.board().snapshot().iter().map(|health| health.in_flight).sum::<u64>(), 0);
     let before = reads(&site);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(reads(&site), before, "nobody hedges for nobody");
@@ -110,11 +112,8 @@ async fn a_slow_reader_and_a_fast_one_both_get_every_byte() {
         read
     };
     // A pause of 30 s closes the connection to the provider, which is opened again.
-    let (fast, slow, slower) = tokio::join!(
-        read(Duration::ZERO),
-        read(Duration::from_millis(5)),
-        read(Duration::from_secs(30)),
-    );
+    let (fast, slow, slower) =
+        tokio::join!(read(Duration::ZERO), read(Duration::from_millis(5)), read(Duration::from_secs(30)),);
     assert!(fast == content && slow == content && slower == content);
 }
 
@@ -123,9 +122,7 @@ async fn a_failure_is_shared_and_the_next_reader_starts_anew() {
     let (site, stack) = site().await;
     let content = bytes(1, 50_000);
     stack.put("a.bin", &content).await.unwrap();
-    site.faulty
-        .iter()
-        .for_each(|faulty| faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable)));
+    site.faulty.iter().for_each(|faulty| faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable)));
     let failed = join_all((0..1_000).map(|_| stack.get("a.bin"))).await;
     assert!(failed.iter().all(Result::is_err));
     site.faulty.iter().for_each(|faulty| faulty.heal());
