@@ -295,7 +295,7 @@ impl Index {
     }
 
     /// Takes a free reader, or the first one and waits.
-    fn reader(&self) -> &Mutex<Connection> {
+    pub(super) fn reader(&self) -> &Mutex<Connection> {
         self.readers.iter().find(|reader| !reader.is_locked()).unwrap_or(&self.readers[0])
     }
 

@@ -8,6 +8,7 @@
 //! Invariants: a version that the catalog has shown is never hidden again but by
 //! [`Catalog::mark_uncommitted`]; the index can be deleted whenever the gateway is stopped.
 
+pub mod debts;
 pub mod feed;
 pub mod index;
 pub mod known;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::error;
 
+pub use debts::Debt;
 pub use index::{IndexError, IndexedVersion, Sighting};
 pub use known::KnownVersion;
 pub use marks::WritingGuard;

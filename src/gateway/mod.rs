@@ -239,6 +239,7 @@ impl Parts {
             catalog: self.catalog.clone(),
             board: self.monitor.board().clone(),
             fleet: self.fleet.clone(),
+            repairer: self.repairer.clone(),
             watch: self.watch(),
         }
     }

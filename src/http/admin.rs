@@ -26,7 +26,6 @@ use crate::asset::{AssetName, Blake3, Kind, Record, Sha256, UploadId, Version};
 use crate::catalog::KnownVersion;
 use crate::provider::Fleet;
 use crate::read::{ReadError, Wanted};
-use crate::telemetry::ProviderLabels;
 
 const METHODS: &str = "GET, HEAD";
 /// The one name, besides addresses, by which the loopback is asked.
@@ -78,10 +77,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let metrics = flows.watch.telemetry.metrics();
     metrics.index_names.set(i64::try_from(flows.catalog.names().await).unwrap_or(i64::MAX));
     metrics.index_fresh.set(i64::from(flows.catalog.is_fresh()));
-    for (slot, missing) in flows.catalog.copies_missing().await {
-        let labels = ProviderLabels { provider: flows.fleet.id(slot).to_string() };
-        metrics.copies_missing.get_or_create(&labels).set(i64::try_from(missing).unwrap_or(i64::MAX));
-    }
+    flows.repairer.progress().await;
     ([(header::CONTENT_TYPE, OPENMETRICS)], flows.watch.telemetry.encode()).into_response()
 }
 

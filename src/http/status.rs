@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::health::ProviderHealth;
+use crate::repair::Progress;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const HEAD: &str = r#"<!doctype html>
@@ -49,7 +50,8 @@ struct Status {
 struct ProviderStatus {
     #[serde(flatten)]
     health: ProviderHealth,
-    copies_missing: u64,
+    #[serde(flatten)]
+    repair: Progress,
 }
 
 /// Answers `/api/status`.
@@ -64,11 +66,11 @@ pub(super) async fn page(State(app): State<Arc<App>>) -> Response {
 
 async fn status(app: &App) -> Status {
     let flows = &app.flows;
-    let missing: BTreeMap<_, _> = flows.catalog.copies_missing().await.into_iter().collect();
+    let progress: BTreeMap<_, _> = flows.repairer.progress().await.into_iter().collect();
     let provider = |health: ProviderHealth| {
         let slot = flows.fleet.find(health.name.as_str());
-        let copies_missing = slot.and_then(|slot| missing.get(&slot)).copied().unwrap_or(0);
-        ProviderStatus { health, copies_missing }
+        let repair = slot.and_then(|slot| progress.get(&slot)).copied();
+        ProviderStatus { health, repair: repair.unwrap_or_else(|| Progress::new(0, None, 0.0)) }
     };
     Status {
         ready: app.is_ready(),
@@ -115,7 +117,7 @@ fn render(status: &Status) -> String {
 
 /// The texts of one row, and whether each is as it should be.
 fn cells(provider: &ProviderStatus) -> [(String, bool); 10] {
-    let ProviderStatus { health, copies_missing } = provider;
+    let ProviderStatus { health, repair } = provider;
     let milliseconds = |value: Option<String>| value.map_or_else(|| "–".to_owned(), |value| value + " ms");
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
     [
@@ -125,11 +127,22 @@ fn cells(provider: &ProviderStatus) -> [(String, bool); 10] {
         (health.breaker.to_owned(), health.breaker == "closed"),
         (health.canary.to_owned(), health.canary == "ours"),
         (milliseconds(health.latency_ms.map(|latency| format!("{latency:.1}"))), true),
-        (copies_missing.to_string(), *copies_missing == 0),
+        (debt(repair), repair.copies_missing == 0),
         (milliseconds(health.clock_offset_ms.map(|offset| offset.to_string())), true),
         (text(&health.checksum), true),
         (text(&health.last_error), true),
     ]
+}
+
+/// Returns how many copies are missing, and when they will be there.
+fn debt(repair: &Progress) -> String {
+    match (repair.copies_missing, repair.time_left_s) {
+        (0, _) => "0".to_owned(),
+        (missing, Some(left)) => {
+            format!("{missing}, {:.1} a second, {left} s left", repair.copies_per_second)
+        }
+        (missing, None) => missing.to_string(),
+    }
 }
 
 fn escape(text: &str) -> String {

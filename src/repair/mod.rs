@@ -13,6 +13,10 @@
 //! copy do no harm. Targets have shown their own canary within the last minute.
 
 pub mod establish;
+mod progress;
+
+pub use progress::Progress;
+use progress::Rate;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -76,6 +80,8 @@ struct Inner {
     mender: Mender,
     hopeless: Cache<(Version, Slot), ()>,
     refill: Mutex<establish::Refill>,
+    /// How fast copies are made at each provider.
+    rates: Vec<Mutex<Rate>>,
 }
 
 /// How one attempt at a copy ended.
@@ -97,7 +103,8 @@ impl Repairer {
         let mender =
             Mender::new(parts.fleet.clone(), parts.key.clone(), parts.clock.clone(), Pace::unlimited());
         let hopeless = Cache::builder().max_capacity(HOPELESS_MAX).time_to_live(HOPELESS_FOR).build();
-        Self(Arc::new(Inner { parts, mender, hopeless, refill: Mutex::default() }))
+        let rates = parts.fleet.slots().map(|_| Mutex::default()).collect();
+        Self(Arc::new(Inner { parts, mender, hopeless, refill: Mutex::default(), rates }))
     }
 
     /// Makes the copies that healthy and trusted providers lack.
@@ -107,11 +114,22 @@ impl Repairer {
         let targets: Vec<_> =
             targets.filter(|slot| board.is_healthy(*slot) && board.is_trusted(*slot)).collect();
         self.complete(&targets, Mode::Routine).await;
-        for (slot, missing) in self.parts().catalog.copies_missing().await {
-            let labels = ProviderLabels { provider: self.parts().fleet.id(slot).to_string() };
-            let missing = i64::try_from(missing).unwrap_or(i64::MAX);
-            self.parts().telemetry.metrics().copies_missing.get_or_create(&labels).set(missing);
-        }
+        self.progress().await;
+    }
+
+    /// Returns how repair of each provider stands, and brings the metrics up to date.
+    pub async fn progress(&self) -> Vec<(Slot, Progress)> {
+        let (parts, now) = (self.parts(), self.parts().clock.now());
+        let debts = parts.catalog.debts().await;
+        let progress = debts.into_iter().map(|debt| {
+            let age = debt.oldest_unix_ms.map(|since| parts.clock.unix_ms().saturating_sub(since));
+            let rate = self.0.rates[debt.slot.0].lock().per_second(now);
+            let progress = Progress::new(debt.copies, age.map(Duration::from_millis), rate);
+            let labels = ProviderLabels { provider: parts.fleet.id(debt.slot).to_string() };
+            parts.telemetry.metrics().repair(&labels, debt.copies, progress.oldest_missing_age_s, rate);
+            (debt.slot, progress)
+        });
+        progress.collect()
     }
 
     /// Makes every copy that `targets` lack; tells whether none is left that could be made.
@@ -303,6 +321,12 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
+    fn made(&self, slot: Slot) {
+        *self.made.lock().entry(slot).or_default() += 1;
+        let now = self.repairer.parts().clock.now();
+        self.repairer.0.rates[slot.0].lock().count(now);
+    }
+
     /// Works on one page; returns how many of its versions stay incomplete, and whether any may be made later.
     async fn page(&self, page: Vec<IndexedVersion>, targets: &[Slot]) -> (usize, bool) {
         let lacking = |row: &IndexedVersion| {
@@ -320,7 +344,7 @@ impl Round<'_> {
             }
             let attempt = self.repairer.attempt(&row, slot, self.mode).await;
             match attempt {
-                Attempt::Made => *self.made.lock().entry(slot).or_default() += 1,
+                Attempt::Made => self.made(slot),
                 Attempt::Failed => _ = self.failed.lock().insert(slot),
                 Attempt::Later | Attempt::Hopeless => {}
             }

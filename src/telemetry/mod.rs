@@ -102,6 +102,8 @@ pub struct Metrics {
     pub provider_trusted: Family<ProviderLabels, Gauge<i64>>,
     pub provider_latency_seconds: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     pub copies_missing: Family<ProviderLabels, Gauge<i64>>,
+    pub oldest_missing_seconds: Family<ProviderLabels, Gauge<i64>>,
+    pub copies_made_per_second: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     pub index_names: Gauge<i64>,
     pub index_fresh: Gauge<i64>,
 }
@@ -179,6 +181,14 @@ impl std::fmt::Debug for Telemetry {
 }
 
 impl Metrics {
+    /// Sets how repair of one provider stands.
+    pub fn repair(&self, labels: &ProviderLabels, missing: u64, oldest_seconds: Option<u64>, rate: f64) {
+        let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.copies_missing.get_or_create(labels).set(whole(missing));
+        self.oldest_missing_seconds.get_or_create(labels).set(whole(oldest_seconds.unwrap_or(0)));
+        self.copies_made_per_second.get_or_create(labels).set(rate);
+    }
+
     fn register(registry: &mut Registry) -> Self {
         fn latency() -> Histogram {
             Histogram::new(LATENCY_SECONDS)
@@ -231,6 +241,16 @@ impl Metrics {
                 Family::default()
             ),
             copies_missing: metric!("copies_missing", "Known versions without a copy", Family::default()),
+            oldest_missing_seconds: metric!(
+                "oldest_missing_seconds",
+                "Age of the oldest version whose copy is missing",
+                Family::default()
+            ),
+            copies_made_per_second: metric!(
+                "copies_made_per_second",
+                "Copies made by repair within the last minute",
+                Family::default()
+            ),
             index_names: metric!("index_names", "Names in the local index", Gauge::default()),
             index_fresh: metric!("index_fresh", "1 while the index is fresh", Gauge::default()),
         }
