@@ -55,9 +55,12 @@ async fn a_cold_gateway_asks_once_for_all_who_want_the_same_name() {
     let cold = site.stack(Clock::manual(NOW));
     cold.look().await;
     let (reads_before, listings_before) = (reads(&site), listings(&site));
-    site.faulty
-        .iter()
-        .for_each(|faulty| faulty.set(Operation::List, Fault::Delay(Duration::from_millis(50))));
+    // Virtual time passes when nothing is left to do, so that all wait for the first answer.
+    let slow = Fault::Delay(Duration::from_millis(50));
+    for faulty in &site.faulty {
+        faulty.set(Operation::List, slow);
+        faulty.set(Operation::Get, slow);
+    }
     assert_all_read(&cold, 10_000, &content).await;
     let reads = reads(&site) - reads_before;
     // A listing at each provider, the record, the part; and the canaries, if they were looked at.
