@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::App;
 use crate::health::ProviderHealth;
 use crate::repair::Progress;
+use crate::write;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const HEAD: &str = r#"<!doctype html>
@@ -43,6 +44,8 @@ struct Status {
     fresh: bool,
     version: &'static str,
     names: u64,
+    /// By how much most providers' clocks differ from ours; from 30 s on nothing is written.
+    clock_offset_ms: Option<i64>,
     providers: Vec<ProviderStatus>,
 }
 
@@ -77,19 +80,26 @@ async fn status(app: &App) -> Status {
         fresh: flows.catalog.is_fresh(),
         version: env!("CARGO_PKG_VERSION"),
         names: flows.catalog.names().await,
+        clock_offset_ms: flows.fleet.clock_offset_ms(),
         providers: flows.board.snapshot().into_iter().map(provider).collect(),
     }
 }
 
 fn render(status: &Status) -> String {
-    let Status { ready, fresh, version, names, providers } = status;
+    let Status { ready, fresh, version, names, clock_offset_ms, providers } = status;
     let word = |yes: bool| if yes { "yes" } else { "<span class=\"bad\">no</span>" };
     let (ready, fresh) = (word(*ready), word(*fresh));
+    let wrong = clock_offset_ms.is_some_and(|ms| ms.unsigned_abs() >= write::CLOCK_OFFSET_MS_MAX);
+    let clock = if wrong {
+        " · <span class=\"bad\">this machine's clock is wrong: nothing is written</span>"
+    } else {
+        ""
+    };
     let mut page = HEAD.to_owned();
     // Writing to a string cannot fail.
     let _ = write!(
         page,
-        "<p>ready: {ready} · index fresh: {fresh} · names: {names} · version {version}</p>\n<div><table>\n<tr>"
+        "<p>ready: {ready} · index fresh: {fresh} · names: {names} · version {version}{clock}</p>\n<div><table>\n<tr>"
     );
     for title in [
         "provider",

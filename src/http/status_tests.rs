@@ -16,12 +16,19 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
     };
     let repair = Progress::new(3, Some(std::time::Duration::from_secs(60)), 0.5);
     let provider = ProviderStatus { health, repair };
-    let page =
-        render(&Status { ready: true, fresh: false, version: "1.2.3", names: 42, providers: vec![provider] });
+    let page = render(&Status {
+        ready: true,
+        fresh: false,
+        version: "1.2.3",
+        names: 42,
+        clock_offset_ms: Some(-40_000),
+        providers: vec![provider],
+    });
     for part in [
         "ready: yes",
         "fresh: <span class=\"bad\">no</span>",
         "names: 42",
+        "clock is wrong",
         "version 1.2.3",
         "<td>s3-one<td>s3<td class=\"bad\">down<td class=\"bad\">open<td>ours<td>12.3 ms<td class=\"bad\">3, 0.5 a second, 6 s left<td>-7 ms<td>–<td>",
         "<td>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;\n",

@@ -62,6 +62,7 @@ pub struct Faulty {
 
 #[derive(Debug, Default)]
 struct Script {
+    clock_offset_ms: Option<i64>,
     standing: HashMap<Operation, Fault>,
     queued: HashMap<Operation, VecDeque<Fault>>,
     calls: HashMap<Operation, u64>,
@@ -88,11 +89,17 @@ impl Faulty {
         self.script.lock().queued.entry(operation).or_default().push_back(fault);
     }
 
+    /// Makes the provider's clock differ from ours by so many milliseconds, as far as it tells.
+    pub fn skew(&self, offset_ms: i64) {
+        self.script.lock().clock_offset_ms = Some(offset_ms);
+    }
+
     /// Takes all faults away.
     pub fn heal(&self) {
         let mut script = self.script.lock();
         script.standing.clear();
         script.queued.clear();
+        script.clock_offset_ms = None;
     }
 
     /// Returns how many calls of `operation` there were.
@@ -234,7 +241,8 @@ impl Provider for Faulty {
     }
 
     fn clock_offset_ms(&self) -> Option<i64> {
-        self.inner.clock_offset_ms()
+        let skewed = self.script.lock().clock_offset_ms;
+        skewed.or_else(|| self.inner.clock_offset_ms())
     }
 
     async fn probe(&self) -> Result<ProbeReport> {

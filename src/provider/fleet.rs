@@ -63,6 +63,16 @@ impl Fleet {
         self.iter().find(|(_, provider)| provider.id().as_str() == id).map(|(slot, _)| slot)
     }
 
+    /// Returns by how many milliseconds the providers' clocks differ from ours, as most of them say: the middle
+    /// one of the differences by size, so that a few wrong clocks among them decide nothing. `None` while
+    /// nobody tells the time.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        let mut offsets: Vec<_> =
+            self.iter().filter_map(|(_, provider)| provider.clock_offset_ms()).collect();
+        offsets.sort_by_key(|offset| offset.unsigned_abs());
+        offsets.get(offsets.len().saturating_sub(1) / 2).copied()
+    }
+
     /// Returns the name of the provider in `slot`.
     pub fn id(&self, slot: Slot) -> &ProviderId {
         self.get(slot).id()

@@ -19,7 +19,9 @@ pub mod commit;
 pub mod ingest;
 pub mod pipeline;
 pub mod quorum;
-pub mod survey;
+mod survey;
+
+pub use survey::CLOCK_OFFSET_MS_MAX;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

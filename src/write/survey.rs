@@ -15,9 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How often one provider is asked again.
 const RETRIES: usize = 2;
 
+/// A clock that most providers say to be so many milliseconds wrong stamps nothing. Order would hold, since a
+/// stamp is larger than all that a majority lists; but a stamp from the far future would stay the largest of
+/// its name, whatever clients are told of its time.
+pub const CLOCK_OFFSET_MS_MAX: u64 = 30_000;
+
 /// What a majority lists of a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Survey {
+pub(super) struct Survey {
     /// The largest order seen, in the listings or the index.
     pub largest: Option<Order>,
     /// The version that is served now, if there is one.
@@ -30,7 +35,7 @@ pub struct Survey {
 
 impl Survey {
     /// Tells whether the name holds bytes now.
-    pub fn exists(&self) -> bool {
+    pub(super) fn exists(&self) -> bool {
         self.current.is_some_and(|(_, kind)| kind == Kind::Put)
     }
 }
@@ -39,7 +44,7 @@ impl Survey {
 ///
 /// # Errors
 ///
-/// No majority answered: the write ends, not committed.
+/// No majority answered, or our clock is wrong: the write ends, not committed.
 pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, WriteError> {
     let gathered = tokio::time::timeout(PATIENCE, gather(parts, name)).await;
     let answers = match gathered {
@@ -47,6 +52,12 @@ pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, Writ
         Ok(Err(reasons)) => return Err(unlisted(reasons.join("; "))),
         Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
     };
+    // Looked at last: the listings themselves told the time.
+    if let Some(offset) = parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= CLOCK_OFFSET_MS_MAX)
+    {
+        tracing::error!(offset_ms = offset, "this machine's clock is wrong: nothing is written");
+        return Err(unlisted(format!("this machine's clock is {offset} ms off; set it right")));
+    }
     // The answers count even where the index, a mere cache, could not take them.
     let _ = parts.catalog.apply(sightings(name, &answers)).await;
     let known = parts.catalog.known(name).await;

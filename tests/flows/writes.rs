@@ -166,3 +166,48 @@ async fn a_slow_third_provider_does_not_hold_up_the_answer() {
     stack.tasks.shut_down(Duration::from_secs(60)).await;
     assert_same_copies(&stack).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_most_providers_call_wrong_writes_nothing_and_reads_on() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 100);
+    stack.put("a.png", &content).await.unwrap();
+    for (offsets, written) in [
+        ([29_999, -29_999, 29_999], true),
+        ([3_600_000, 0, -29_999], true),
+        ([3_600_000, 30_000, 0], false),
+        ([-30_000, -30_000, -30_000], false),
+    ] {
+        site.faulty.iter().zip(offsets).for_each(|(faulty, offset)| faulty.skew(offset));
+        let before = stack.keys(Slot(0)).await.iter().filter(|key| key.starts_with("names/")).count();
+        match stack.put("a.png", &content).await {
+            Ok(_) => assert!(written, "{offsets:?}"),
+            Err(error) => {
+                assert!(!written, "{offsets:?}: {error}");
+                let not_committed = WriteError::Unavailable {
+                    outcome: Outcome::NotCommitted,
+                    reason: format!("this machine's clock is {} ms off; set it right", offsets[1]),
+                };
+                assert_eq!(error, not_committed);
+                let after = stack.keys(Slot(0)).await;
+                assert_eq!(after.iter().filter(|key| key.starts_with("names/")).count(), before);
+                assert!(stack.writer.delete("a.png".parse().unwrap()).await.is_err());
+            }
+        }
+        assert_eq!(stack.get("a.png").await.unwrap(), content);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_from_the_far_future_orders_its_name_and_no_other() {
+    let (site, stack) = site().await;
+    let century = 100 * 365 * 86_400_000;
+    let future = site.stack(triplicate::clock::Clock::manual(crate::NOW + century));
+    future.look().await;
+    let far = future.put("a.png", &bytes(1, 10)).await.unwrap().record.version;
+    let next = stack.put("a.png", &bytes(2, 10)).await.unwrap().record.version;
+    assert!(next > far);
+    assert_eq!(stack.get("a.png").await.unwrap(), bytes(2, 10));
+    let other = stack.put("b.png", &bytes(3, 10)).await.unwrap().record.version;
+    assert!(other < far, "the clock was dragged along");
+}
