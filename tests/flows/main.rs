@@ -8,6 +8,7 @@
 mod stack;
 
 mod gateways;
+mod hedging;
 mod identity;
 mod index;
 mod reads;
