@@ -131,6 +131,9 @@ pub struct Metrics {
     pub cache_hits: Counter,
     pub cache_misses: Counter,
     pub cache_bytes: Gauge<i64>,
+    pub cache_disk_hits: Counter,
+    pub cache_disk_bytes: Gauge<i64>,
+    pub cache_disk_damaged: Counter,
     pub calls: Family<CallLabels, Counter>,
     pub call_seconds: Family<CallLabels, Histogram>,
     pub events: Family<EventLabels, Counter>,
@@ -223,6 +226,13 @@ impl Metrics {
             cache_hits: metric!("cache_hits", "Blocks served from memory", Counter::default()),
             cache_misses: metric!("cache_misses", "Blocks read from a provider", Counter::default()),
             cache_bytes: metric!("cache_bytes", "Bytes held in the memory cache", Gauge::default()),
+            cache_disk_hits: metric!("cache_disk_hits", "Blocks served from disk", Counter::default()),
+            cache_disk_bytes: metric!("cache_disk_bytes", "Bytes held in the disk cache", Gauge::default()),
+            cache_disk_damaged: metric!(
+                "cache_disk_damaged",
+                "Files of the disk cache that did not verify and were removed",
+                Counter::default()
+            ),
             calls: metric!("provider_calls", "Calls to providers", Family::default()),
             call_seconds: metric!(
                 "provider_call_seconds",

@@ -26,6 +26,7 @@ use futures::stream::BoxStream;
 
 use crate::asset::{AssetName, BLOCK_BYTES, PutFields, Record, Version, blocks};
 use crate::cache::BlockCache;
+use crate::cache::disk::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::health::monitor::Monitor;
@@ -88,6 +89,8 @@ pub struct Parts {
     pub monitor: Monitor,
     /// Verified blocks.
     pub cache: BlockCache,
+    /// Verified blocks on disk.
+    pub disk: DiskCache,
     /// Time.
     pub clock: Clock,
     /// Metrics and events.
