@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How many use one cache at once; as many assets are removed.
+const USERS: usize = 8;
+
 #[tokio::test]
 async fn the_bound_holds_at_every_moment_of_a_burst() {
     let bytes_max = 40 * BLOCK_BYTES as u64;
@@ -77,20 +80,23 @@ async fn whatever_happens_at_once_no_wrong_byte_is_returned_and_the_books_agree(
     let bytes_max = 64 * BLOCK_BYTES as u64;
     let setup = Setup::new(bytes_max);
     let assets: Arc<Vec<_>> = Arc::new((0..40).map(|number| asset(number, 3 * BLOCK_BYTES + 5)).collect());
-    let users: Vec<_> = (0..8_usize)
+    let users: Vec<_> = (0..USERS)
         .map(|user| {
             let (cache, assets, folder) = (setup.cache.clone(), assets.clone(), setup.folder());
             setup.tasks.spawn("user", async move {
                 for round in 0..60 {
-                    let asset = &assets[(user * 7 + round * 11) % assets.len()];
+                    let number = (user * 7 + round * 11) % assets.len();
+                    let asset = &assets[number];
                     asset.offer(&cache);
                     // It fails where a block is wrong.
                     asset.kept(&cache).await;
                     if round % 20 == 19 {
                         cache.settled().await;
-                        // Somebody deletes a part of it meanwhile.
-                        let _ = fs::remove_dir_all(folder.join(piece::folder_of(asset.upload)));
                         cache.remove(assets[user].upload);
+                        // Somebody deletes a part of the others.
+                        if number >= USERS {
+                            let _ = fs::remove_dir_all(folder.join(piece::folder_of(asset.upload)));
+                        }
                     }
                 }
             })

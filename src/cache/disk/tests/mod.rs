@@ -304,6 +304,8 @@ async fn a_removed_upload_is_a_miss_at_once_and_its_files_go() {
     setup.cache.settled().await;
     setup.cache.remove(gone.upload);
     assert!(gone.kept(&setup.cache).await.is_empty() && !gone.list_is_kept(&setup.cache).await);
+    setup.cache.settled().await;
+    assert_eq!((setup.files().0, setup.cache.blocks()), (4, 4));
     // A read that was under way offers what it has.
     gone.offer(&setup.cache);
     setup.cache.settled().await;
