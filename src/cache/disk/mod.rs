@@ -4,7 +4,7 @@
 //! Layout: `<path>/triplicate-blocks/<2 hex>/<upload>-<index>`, one file for each block as it is, and
 //! `<upload>-list` for the block list. Blocks are what reads ask for and what is verified; a file for each
 //! needs no map of free space, no compaction and no repair after a power cut, can be deleted by anybody at any
-//! time, and an icon is one file in any layout. The price is the remembered name, about 100 bytes of memory
+//! time, and an icon is one file in any layout. The price is the remembered name, about 70 bytes of memory
 //! a file. Folders are not counted: they take up about 1 MiB, and 50 bytes a file.
 //!
 //! Invariants:
