@@ -106,10 +106,12 @@ async fn whatever_happens_at_once_no_wrong_byte_is_returned_and_the_books_agree(
         assert_eq!(user.await.unwrap(), Some(()), "no user panicked");
     }
     setup.cache.settled().await;
-    // What is missing is noticed when it is asked for.
+    // What is missing is noticed when it is asked for; said outright, no deadline can come in between.
     for asset in assets.iter() {
-        asset.kept(&setup.cache).await;
-        asset.list_is_kept(&setup.cache).await;
+        let blocks = (0..asset.blocks.len() as u64).map(|at| Piece::block(asset.upload, at));
+        for piece in blocks.chain([Piece::list(asset.upload)]) {
+            setup.tier().jobs.send(Job::Missing(piece)).await.ok().unwrap();
+        }
     }
     setup.cache.settled().await;
     let (count, bytes) = setup.files();
