@@ -17,10 +17,13 @@ use triplicate::asset::{
     AssetName, BLOCK_BYTES, BlockHasher, BlockList, Kind, NameHash, Order, UploadId, Version,
 };
 use triplicate::audit::{self, AuditOptions, Level};
+use triplicate::cache::disk::DiskCache;
 use triplicate::catalog::Sighting;
 use triplicate::catalog::index::Index;
 use triplicate::clock::Clock;
 use triplicate::provider::{Fleet, Slot};
+use triplicate::task::Tasks;
+use triplicate::telemetry::Telemetry;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -120,6 +123,30 @@ fn reads(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn disk_cached_reads(criterion: &mut Criterion) {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+    let _within = runtime.enter();
+    let tasks = Tasks::new();
+    let telemetry = Telemetry::new();
+    let cache = DiskCache::open(folder.path(), 1 << 30, &tasks, telemetry.clone(), Clock::system());
+    let mut group = criterion.benchmark_group("read a block of the disk cache");
+    for size in [8 * KIB, BLOCK_BYTES] {
+        let (upload, bytes) = (UploadId::new(1, size as u128), noise(1, size));
+        let mut hasher = BlockHasher::new();
+        hasher.push(bytes.clone());
+        let list = hasher.finish();
+        cache.put_block(upload, 0, &bytes);
+        runtime.block_on(cache.settled());
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+            // On a machine that pauses for long a read is a miss.
+            bench.iter(|| runtime.block_on(cache.block(upload, 0, black_box(&list))));
+        });
+    }
+    group.finish();
+    assert!(!is_full() || telemetry.metrics().cache_disk_hits.get() > 100, "misses were measured");
+}
+
 fn index(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let providers = ["a", "b", "c"].map(str::to_owned);
@@ -200,5 +227,5 @@ fn audits(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hashing, writes, reads, index, audits);
+criterion_group!(benches, hashing, writes, reads, disk_cached_reads, index, audits);
 criterion_main!(benches);

@@ -1,7 +1,9 @@
-//! The memory cache: verified blocks and proved block lists, by upload.
+//! The caches: verified blocks and proved block lists, by upload, in memory and on [`disk`].
 //!
 //! Only bytes that were verified come in. Keys are uploads, which are written once, so nothing here can be
-//! outdated and nothing is ever invalidated. Admission is TinyLFU: a scan does not push out what is hot.
+//! outdated; only a take-down removes anything. Admission is TinyLFU: a scan does not push out what is hot.
+
+pub mod disk;
 
 use std::sync::Arc;
 
@@ -29,7 +31,11 @@ impl BlockCache {
     /// Makes a cache of about `bytes` of memory; 0 turns it off.
     pub fn new(bytes: u64) -> Self {
         let cost = |bytes: usize| u32::try_from(bytes + ENTRY_BYTES).unwrap_or(u32::MAX);
-        let blocks = Cache::builder().max_capacity(bytes).weigher(move |_, block: &Bytes| cost(block.len()));
+        let blocks = Cache::builder()
+            .max_capacity(bytes)
+            // A take-down knows the upload alone.
+            .support_invalidation_closures()
+            .weigher(move |_, block: &Bytes| cost(block.len()));
         let lists = Cache::builder()
             .max_capacity(bytes / LISTS_SHARE)
             .weigher(move |_, list: &Arc<BlockList>| cost(list.as_bytes().len()));
@@ -61,6 +67,13 @@ impl BlockCache {
         self.lists.insert(upload, list.clone());
     }
 
+    /// Removes all of an upload: none of its blocks is returned any more, and their memory is free soon.
+    pub fn remove(&self, upload: UploadId) {
+        self.lists.invalidate(&upload);
+        // Fails only for a cache that was built without closures.
+        let _ = self.blocks.invalidate_entries_if(move |(of, _), _| *of == upload);
+    }
+
     /// Returns how many bytes the cache holds, about.
     pub fn bytes(&self) -> u64 {
         self.blocks.weighted_size() + self.lists.weighted_size()
@@ -84,6 +97,23 @@ mod tests {
         let kept: Vec<_> = kept.collect();
         assert!(kept.len() >= 10, "{}", kept.len());
         assert!(kept.iter().all(|(index, block)| u64::from(block[0]) == *index));
+    }
+
+    #[test]
+    fn a_removed_upload_is_gone_and_others_stay() {
+        let cache = BlockCache::new(1 << 20);
+        let [gone, stays] = [1, 2].map(|random| UploadId::new(1, random));
+        for upload in [gone, stays] {
+            let block = Bytes::from_static(b"block");
+            (0..3).for_each(|index| cache.put_block(upload, index, &block));
+            let mut hasher = crate::asset::BlockHasher::new();
+            hasher.push(block);
+            cache.put_list(upload, &Arc::new(hasher.finish()));
+        }
+        cache.remove(gone);
+        let there = |upload| (0..3).filter(|index| cache.block(upload, *index).is_some()).count();
+        assert_eq!((there(gone), cache.list(gone).is_some()), (0, false));
+        assert_eq!((there(stays), cache.list(stays).is_some()), (3, true));
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub struct CacheConfig {
     pub memory_bytes: u64,
     /// Bytes of verified blocks held on disk; 0 is off.
     pub disk_bytes: u64,
-    /// The folder of the disk cache.
+    /// The folder of the disk cache, which makes one of its own below it.
     pub path: PathBuf,
 }
 

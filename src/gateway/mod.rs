@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::asset::RecordKey;
 use crate::cache::BlockCache;
+use crate::cache::disk::DiskCache;
 use crate::catalog::feed::FeedPoller;
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
@@ -106,6 +107,7 @@ struct Parts {
     monitor: Monitor,
     catalog: Catalog,
     cache: BlockCache,
+    disk: DiskCache,
     repairer: Repairer,
 }
 
@@ -133,9 +135,6 @@ impl Gateway {
         let key = record_key::resolve(&config.record_key, Missing::Make)?;
         let generated =
             config.tokens.is_empty().then(|| token::load_or_generate(&config.state)).transpose()?;
-        if config.cache.disk_bytes > 0 {
-            warn!("cache.disk is not supported yet and is taken as 0");
-        }
         let (clock, telemetry, tasks) = (Clock::system(), Telemetry::new(), Tasks::new());
         let (fleet, board) = fleet::build(&config.providers, &clock, &telemetry)?;
         let parts = Parts::assemble(config, fleet, board, key.key.clone(), clock, telemetry, tasks)?;
@@ -210,7 +209,9 @@ impl Parts {
             telemetry: telemetry.clone(),
         });
         let cache = BlockCache::new(config.cache.memory_bytes);
-        Ok(Self { config, fleet, clock, telemetry, budget, tasks, monitor, catalog, cache, repairer })
+        let (path, bytes) = (&config.cache.path, config.cache.disk_bytes);
+        let disk = DiskCache::open(path, bytes, &tasks, telemetry.clone(), clock.clone());
+        Ok(Self { config, fleet, clock, telemetry, budget, tasks, monitor, catalog, cache, disk, repairer })
     }
 
     fn flows(&self, key: &RecordKey) -> Flows {
@@ -219,6 +220,7 @@ impl Parts {
             catalog: self.catalog.clone(),
             monitor: self.monitor.clone(),
             cache: self.cache.clone(),
+            disk: self.disk.clone(),
             clock: self.clock.clone(),
             telemetry: self.telemetry.clone(),
             budget: self.budget.clone(),
@@ -329,14 +331,17 @@ impl Parts {
     }
 
     fn watch_gauges(&self) {
-        let (catalog, cache, telemetry) = (self.catalog.clone(), self.cache.clone(), self.telemetry.clone());
+        let (catalog, telemetry) = (self.catalog.clone(), self.telemetry.clone());
+        let (cache, disk) = (self.cache.clone(), self.disk.clone());
         self.tasks.spawn_periodic("gauges", GAUGES_EVERY, move || {
-            let (catalog, cache, telemetry) = (catalog.clone(), cache.clone(), telemetry.clone());
+            let (catalog, telemetry) = (catalog.clone(), telemetry.clone());
+            let (cache, disk) = (cache.clone(), disk.clone());
             async move {
                 let metrics = telemetry.metrics();
                 metrics.index_names.set(i64::try_from(catalog.names().await).unwrap_or(i64::MAX));
                 metrics.index_fresh.set(i64::from(catalog.is_fresh()));
                 metrics.cache_bytes.set(i64::try_from(cache.bytes()).unwrap_or(i64::MAX));
+                metrics.cache_disk_bytes.set(i64::try_from(disk.bytes()).unwrap_or(i64::MAX));
             }
         });
     }

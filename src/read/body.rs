@@ -77,9 +77,9 @@ impl Body {
     }
 
     fn is_cached(&self) -> bool {
-        let (cache, upload) = (&self.inner.parts.cache, self.record.version.upload);
-        self.blocks.end - self.blocks.start <= HIT_BLOCKS_MAX
-            && self.blocks.clone().all(|index| cache.block(upload, index).is_some())
+        let (parts, upload) = (&self.inner.parts, self.record.version.upload);
+        let here = |index| parts.cache.block(upload, index).is_some() || parts.disk.touch(upload, index);
+        self.blocks.end - self.blocks.start <= HIT_BLOCKS_MAX && self.blocks.clone().all(here)
     }
 
     /// Returns the bytes of the next block that were asked for.
@@ -103,7 +103,7 @@ impl Body {
     /// Finds the next block: in the cache, else in a flight.
     async fn find(&mut self) -> Result<Bytes, ReadError> {
         loop {
-            if let Some(block) = self.cached() {
+            if let Some(block) = self.cached().await {
                 return Ok(block);
             }
             let follower = self.join().await;
@@ -113,13 +113,34 @@ impl Body {
         }
     }
 
-    fn cached(&mut self) -> Option<Bytes> {
+    async fn cached(&mut self) -> Option<Bytes> {
+        let (parts, upload) = (&self.inner.parts, self.record.version.upload);
+        let block = match parts.cache.block(upload, self.next) {
+            Some(block) => {
+                parts.disk.touch(upload, self.next);
+                block
+            }
+            None => self.on_disk().await?,
+        };
         let parts = &self.inner.parts;
-        let block = parts.cache.block(self.record.version.upload, self.next)?;
         parts.telemetry.metrics().cache_hits.inc();
         if !self.told && parts.monitor.board().all_down() {
             self.told = true;
             ledger::rescued_by_cache(parts, self.record.name.as_str());
+        }
+        Some(block)
+    }
+
+    /// Reads the next block from the disk cache, and keeps it in memory.
+    async fn on_disk(&self) -> Option<Bytes> {
+        let (parts, upload) = (&self.inner.parts, self.record.version.upload);
+        if !parts.disk.keeps(self.put.size) {
+            return None;
+        }
+        let list = parts.cached_list(upload, &self.put).await?;
+        let block = parts.disk.block(upload, self.next, &list).await?;
+        if parts.cache.keeps(self.put.size) {
+            parts.cache.put_block(upload, self.next, &block);
         }
         Some(block)
     }

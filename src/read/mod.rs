@@ -1,4 +1,4 @@
-//! The read flow: name → local index → memory cache → best provider → verified blocks → client.
+//! The read flow: name → local index → memory or disk cache → best provider → verified blocks → client.
 //!
 //! 1. [`Reader::resolve`] finds the version. A fresh index answers alone; a cold or stale one asks `names/…`
 //!    on a majority ([`resolve`]). Nobody known to hold the name: not found, on the word of the fresh index
@@ -34,6 +34,7 @@ use crate::asset::{
     AssetName, BLOCK_BYTES, BlockList, NameHash, PutFields, Record, UploadId, Version, blocks,
 };
 use crate::cache::BlockCache;
+use crate::cache::disk::DiskCache;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::health::Candidate;
@@ -103,6 +104,8 @@ pub struct Parts {
     pub monitor: Monitor,
     /// Verified blocks.
     pub cache: BlockCache,
+    /// Verified blocks on disk.
+    pub disk: DiskCache,
     /// Time.
     pub clock: Clock,
     /// Metrics and events.
@@ -171,25 +174,40 @@ impl Parts {
         plan
     }
 
-    /// Returns the proved block list: made up, cached, or read.
+    /// Returns the proved block list: cached, or read.
     async fn block_list(&self, attempt: &Attempt<'_>) -> Result<Arc<BlockList>, NoBlock> {
-        if let Some(list) = attempt.blob.put.single_block() {
-            return Ok(Arc::new(list));
-        }
         let upload = attempt.blob.record.version.upload;
-        if let Some(list) = self.cache.list(upload) {
+        if let Some(list) = self.cached_list(upload, &attempt.blob.put).await {
             return Ok(list);
         }
         let list = Arc::new(attempt.block_list().await?);
         self.cache.put_list(upload, &list);
+        self.disk.put_list(upload, &list);
         Ok(list)
+    }
+
+    /// Returns the proved block list, if it need not be read from a provider.
+    async fn cached_list(&self, upload: UploadId, put: &PutFields) -> Option<Arc<BlockList>> {
+        if let Some(list) = put.single_block() {
+            return Some(Arc::new(list));
+        }
+        if let Some(list) = self.cache.list(upload) {
+            return Some(list);
+        }
+        let list = self.disk.list(upload, put.blake3, put.size).await?;
+        self.cache.put_list(upload, &list);
+        Some(list)
     }
 
     /// Keeps the block that was just read from a provider.
     fn keep(&self, upstream: &Upstream, upload: UploadId, block: &Bytes) {
         let Some(list) = upstream.list() else { return };
+        let index = upstream.next() - 1;
         if self.cache.keeps(list.size()) {
-            self.cache.put_block(upload, upstream.next() - 1, block);
+            self.cache.put_block(upload, index, block);
+        }
+        if self.disk.keeps(list.size()) {
+            self.disk.put_block(upload, index, block);
         }
     }
 

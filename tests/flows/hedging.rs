@@ -25,8 +25,13 @@ impl Requests {
     fn of(stack: &Stack) -> Self {
         let metrics = stack.telemetry.encode();
         let sum = |reason: &str| -> u64 {
-            let ours = |line: &&str| line.starts_with("triplicate_upstream_reads_total") && line.contains(reason);
-            metrics.lines().filter(ours).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+            let ours =
+                |line: &&str| line.starts_with("triplicate_upstream_reads_total") && line.contains(reason);
+            metrics
+                .lines()
+                .filter(ours)
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+                .sum()
         };
         Self { first: sum("\"first\""), extra: sum("\"hedge\"") + sum("\"retry\"") }
     }
@@ -114,9 +119,7 @@ async fn slowness_everywhere_does_not_double_the_load() {
 #[tokio::test(start_paused = true)]
 async fn errors_everywhere_are_tried_once_at_each_and_not_again_and_again() {
     let (site, stack) = stocked().await;
-    site.faulty
-        .iter()
-        .for_each(|faulty| faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable)));
+    site.faulty.iter().for_each(|faulty| faulty.set(Operation::Get, Fault::Error(ErrorKind::Unavailable)));
     let before = Requests::of(&stack);
     let (_, failed) = read(&stack, 1_000).await;
     assert_eq!(failed, 1_000);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use triplicate::asset::{Key, RecordKey};
 use triplicate::cache::BlockCache;
+use triplicate::cache::disk::DiskCache;
 use triplicate::catalog::feed::FeedPoller;
 use triplicate::catalog::{self, Catalog};
 use triplicate::clock::Clock;
@@ -83,6 +84,7 @@ impl Stack {
             catalog: catalog.clone(),
             monitor: monitor.clone(),
             cache: cache.clone(),
+            disk: DiskCache::off(),
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             budget,
