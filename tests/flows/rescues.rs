@@ -1,16 +1,18 @@
 //! Rescues: each read that another provider saved is in the ledger, with who, why and how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
-use triplicate::provider::{ErrorKind, Operation, Slot};
+use triplicate::provider::{ErrorKind, Operation, Provider, Slot};
 use triplicate::read::{ReadError, Wanted};
 use triplicate::telemetry::{Event, EventFilter, EventKind};
 
 use crate::stack::Stack;
-use crate::{Site, bytes, site};
+use crate::{NOW, Site, bytes, site};
 
 const BLOCK: u64 = 64 * 1024;
 
@@ -114,6 +116,40 @@ async fn what_the_cache_holds_is_served_while_all_are_down_and_the_ledger_knows(
     let events = rescues(&stack);
     assert_eq!(events[0].kind, EventKind::CacheRescue, "{events:?}");
     assert!(matches!(stack.get("b.bin").await, Err(ReadError::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_disk_cache_holds_is_served_after_a_restart_while_all_are_down() {
+    let (site, stack) = site().await;
+    let small = bytes(1, 1_000);
+    let large = bytes(2, 20 * BLOCK as usize + 5);
+    stack.put("small.png", &small).await.unwrap();
+    stack.put("large.bin", &large).await.unwrap();
+    let disk_bytes = 64 << 20;
+    let over = |state| {
+        let providers = site.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
+        Stack::over(providers.collect(), Clock::manual(NOW), 0, disk_bytes, state)
+    };
+    let mut first = over(tempfile::tempdir().unwrap());
+    first.start().await;
+    assert_eq!(first.get("small.png").await.unwrap(), small);
+    assert_eq!(first.get("large.bin").await.unwrap(), large);
+    first.disk.settled().await;
+    first.tasks.shut_down(Duration::from_secs(60)).await;
+    fail_all(&site, Fault::Error(ErrorKind::Unavailable));
+    let state = first.state;
+    drop((first.reader, first.catalog, first.writer, first.repairer, first.pollers, first.disk));
+    let restarted = over(state);
+    restarted.look().await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(restarted.get("small.png").await.unwrap(), small);
+    assert_eq!(restarted.get("large.bin").await.unwrap(), large);
+    assert_eq!(
+        restarted.get_range("large.bin", Some(70_000..300_000)).await.unwrap(),
+        large.slice(70_000..300_000)
+    );
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(matches!(restarted.get("other.png").await, Err(ReadError::Unavailable { .. })));
 }
 
 #[tokio::test(start_paused = true)]

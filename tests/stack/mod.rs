@@ -39,6 +39,7 @@ pub struct Stack {
     pub repairer: Repairer,
     pub telemetry: Telemetry,
     pub cache: BlockCache,
+    pub disk: DiskCache,
     pub clock: Clock,
     pub pollers: Vec<FeedPoller>,
     pub tasks: Tasks,
@@ -54,6 +55,17 @@ pub fn disk(folder: &Path, name: &str, clock: &Clock) -> Arc<dyn Provider> {
 impl Stack {
     /// Builds a stack with an empty index; nothing runs by itself.
     pub fn new(providers: Vec<Arc<dyn Provider>>, clock: Clock, cache_bytes: u64) -> Self {
+        Self::over(providers, clock, cache_bytes, 0, tempfile::tempdir().unwrap())
+    }
+
+    /// Builds a stack with what is left of an earlier one in its state folder.
+    pub fn over(
+        providers: Vec<Arc<dyn Provider>>,
+        clock: Clock,
+        cache_bytes: u64,
+        disk_bytes: u64,
+        state: tempfile::TempDir,
+    ) -> Self {
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
         let bare = Fleet::new(providers);
         let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
@@ -64,7 +76,6 @@ impl Stack {
             Arc::new(metered) as Arc<dyn Provider>
         });
         let fleet = Fleet::new(metered.collect());
-        let state = tempfile::tempdir().unwrap();
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
         let budget = Budget::new();
         let parts = catalog::Parts {
@@ -79,12 +90,14 @@ impl Stack {
         let budget = Budget::new();
         let catalog = Catalog::open(state.path(), parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
+        let path = state.path().join("cache");
+        let disk = DiskCache::open(&path, disk_bytes, &tasks, telemetry.clone(), clock.clone());
         let reader = Reader::new(read::Parts {
             fleet: fleet.clone(),
             catalog: catalog.clone(),
             monitor: monitor.clone(),
             cache: cache.clone(),
-            disk: DiskCache::off(),
+            disk: disk.clone(),
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             budget,
@@ -117,6 +130,7 @@ impl Stack {
             repairer,
             telemetry,
             cache,
+            disk,
             clock,
             pollers,
             tasks,
