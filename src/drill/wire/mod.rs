@@ -100,8 +100,12 @@ impl Wire {
     ///
     /// The URL names no such provider, its certificate could not be checked, or there is no free port.
     pub async fn before(upstream: &Url, seed: u64, tasks: &Tasks) -> Result<Self, WireError> {
+        Self::over(Upstream::new(upstream, tasks)?, seed, tasks)
+    }
+
+    fn over(upstream: Upstream, seed: u64, tasks: &Tasks) -> Result<Self, WireError> {
         let state = State {
-            upstream: Arc::new(Upstream::new(upstream, tasks)?),
+            upstream: Arc::new(upstream),
             tasks: tasks.clone(),
             rules: Mutex::default(),
             die: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -330,3 +334,6 @@ async fn whole(request: Request<Incoming>) -> Result<Request<Outgoing>, Cut> {
     let bytes = Limited::new(body, REQUEST_BYTES_MAX).collect().await.map_err(|_| Cut)?.to_bytes();
     Ok(Request::from_parts(parts, Outgoing::new(bytes)))
 }
+
+#[cfg(test)]
+mod tests;
