@@ -24,4 +24,6 @@ pub mod config;
 
 pub mod gateway;
 
+pub mod drill;
+
 pub mod cli;
