@@ -285,3 +285,25 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "`",
     ])
 }
+
+#[test]
+fn a_provider_of_any_kind_may_be_preferred_and_none_is_unless_said() {
+    let s3 = "{ name: a, kind: s3, endpoint: \"https://a.example\", bucket: abc, access_key_id: x, secret_access_key: y";
+    let bunny = "{ name: b, kind: bunny, endpoint: \"https://b.example\", zone: abc, access_key: x";
+    let disk = "{ name: c, kind: disk, path: ./c";
+    let preferred = |suffixes: [&str; 3]| {
+        let lines = [s3, bunny, disk]
+            .into_iter()
+            .zip(suffixes)
+            .map(|(entry, suffix)| format!("  - {entry}{suffix} }}\n"));
+        load(&format!("providers:\n{}", lines.collect::<String>()))
+            .map(|(config, _)| config.providers.iter().map(|provider| provider.preferred).collect::<Vec<_>>())
+    };
+    assert_eq!(preferred(["", "", ""]).unwrap(), [false, false, false]);
+    assert_eq!(
+        preferred([", preferred: true", ", preferred: false", ", preferred: true"]).unwrap(),
+        [true, false, true]
+    );
+    let errors = preferred(["", ", preferred: often", ""]).unwrap_err().to_string();
+    assert!(errors.contains("providers[1].preferred") && errors.contains("often"), "{errors}");
+}

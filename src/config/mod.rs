@@ -125,6 +125,8 @@ pub struct Token {
 pub struct ProviderConfig {
     /// The name.
     pub id: ProviderId,
+    /// Whether reads prefer it where two providers are about equally fast.
+    pub preferred: bool,
     /// The vendor and how to reach it.
     pub settings: ProviderSettings,
 }

@@ -27,6 +27,7 @@ const OPEN_KEYS: &[&str] = &[
     "retention",
     "name",
     "kind",
+    "preferred",
     "endpoint",
     "region",
     "bucket",

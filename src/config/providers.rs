@@ -20,13 +20,23 @@ const PROVIDERS_MAX: usize = 15;
 const REGION_DEFAULT: &str = "us-east-1";
 
 const KINDS: [&str; 3] = ["s3", "bunny", "disk"];
-const S3_KEYS: &[&str] =
-    &["name", "kind", "endpoint", "region", "bucket", "access_key_id", "secret_access_key", "path_style"];
-const BUNNY_KEYS: &[&str] = &["name", "kind", "endpoint", "zone", "access_key"];
-const DISK_KEYS: &[&str] = &["name", "kind", "path"];
+const S3_KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "preferred",
+    "endpoint",
+    "region",
+    "bucket",
+    "access_key_id",
+    "secret_access_key",
+    "path_style",
+];
+const BUNNY_KEYS: &[&str] = &["name", "kind", "preferred", "endpoint", "zone", "access_key"];
+const DISK_KEYS: &[&str] = &["name", "kind", "preferred", "path"];
 const ALL_KEYS: &[&str] = &[
     "name",
     "kind",
+    "preferred",
     "endpoint",
     "region",
     "bucket",
@@ -108,9 +118,10 @@ fn read_one(
         }
         names.entry(name.clone()).or_insert_with(|| item.path.clone());
     }
+    let preferred = section.read("preferred", findings, scalar::boolean).unwrap_or(false);
     let settings = read_settings(kind?, &section, base, findings)?;
     refuse_same_place(&section, &settings, places, findings);
-    Some(ProviderConfig { id: ProviderId::new(&name?), settings })
+    Some(ProviderConfig { id: ProviderId::new(&name?), preferred, settings })
 }
 
 fn read_kind(text: &str) -> Result<Kind, String> {

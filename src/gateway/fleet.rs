@@ -26,6 +26,9 @@ pub fn build(
     let providers = bare(configs, clock)?;
     let names = providers.iter().map(|provider| (provider.id().clone(), provider.kind())).collect();
     let board = Board::new(names, clock.clone(), telemetry.clone());
+    for (slot, _) in configs.iter().enumerate().filter(|(_, config)| config.preferred) {
+        board.prefer(Slot(slot));
+    }
     let observer: Arc<dyn Observer> = Arc::new(board.clone());
     let metered = providers.into_iter().enumerate().map(|(slot, provider)| {
         let metered = Metered::new(provider, Slot(slot), telemetry.clone(), observer.clone(), clock.clone());

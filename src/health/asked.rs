@@ -6,8 +6,10 @@ use super::Board;
 use super::plan::SizeClass;
 use crate::provider::Slot;
 
-/// A request in flight at one provider; dropping it ends the count and says nothing else, since who drops it
-/// has told of the failure elsewhere or does not need the answer any longer.
+/// A request in flight at one provider.
+///
+/// Dropping it ends the count and says nothing else: who drops it has told of a failure elsewhere, or does not
+/// need the answer any longer.
 #[derive(Debug)]
 #[must_use = "the request counts as in flight until this is dropped"]
 pub struct Asked {
@@ -19,16 +21,17 @@ pub struct Asked {
 
 impl Asked {
     pub(super) fn new(board: Board, slot: Slot, class: SizeClass, began: Instant) -> Self {
-        board.flight(slot, true);
+        board.take_off(slot);
         Self { board, slot, class, began }
     }
 
-    /// Takes note that the first verified block came.
+    /// Takes note that the first verified block came: a sample of the latency, and a success.
     pub fn delivered(self) {
         self.board.delivered(self.slot, self.class, self.began);
     }
 
-    /// Takes note that another provider, asked later, delivered first.
+    /// Takes note that another provider, asked later, delivered first: the latency is at least the time since
+    /// then. One lost race is no fault; it speaks against the provider when nothing but lost races comes.
     pub fn lost(self) {
         self.board.lost(self.slot, self.class, self.began);
     }
@@ -36,6 +39,6 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.board.flight(self.slot, false);
+        self.board.land(self.slot);
     }
 }

@@ -1,22 +1,28 @@
-//! The monitor: looks at each provider's canary, and finds out how uploads are protected.
+//! The monitor: looks at each provider's canary, probes it, and finds out how uploads are protected.
 //!
-//! 1. Look at the canary: every 20 s while all is well, after 1 s and then ever less often while it is not.
+//! 1. Look at the canary: every 20 s while all is well, every 1 to 4 s while it is not, and at once when the
+//!    breaker opens or a read suspects that the provider was wiped.
 //! 2. A look that succeeds says who the provider is; one that fails says nothing of that, and its error was
 //!    observed like that of any call.
-//! 3. A provider that is not foreign and was not probed yet is probed, with objects that are removed again.
+//! 3. A provider that is not foreign is asked once how uploads are protected, with objects that are removed.
+//! 4. It is probed after each look: an object is written, read back, compared and removed. An open breaker has
+//!    it wait until a probe is due; the probe that succeeds then makes it half-open, and further looks and
+//!    probes close it even where no traffic comes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::Board;
+use super::breaker::BreakerState;
 use super::canary::{self, CanaryState};
+use super::{Board, probe};
 use crate::asset::RecordKey;
-use crate::provider::{Fleet, ProviderError, Slot};
+use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot};
 use crate::telemetry::EventKind;
 
 /// Between two looks at a provider that is well.
@@ -24,9 +30,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Before the first new look at one that is not; doubled each time.
 const LOOK_SOON: Duration = Duration::from_secs(1);
 /// Between two looks at one that is not, at most.
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(8);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
 /// How long one look may take.
 const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one look may take at a provider that is down: a call that hangs on it must not hide its return.
+const LOOK_PATIENCE_DOWN: Duration = Duration::from_secs(4);
+/// Between two searches for probe objects that were left behind.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long a proof of identity may take that an answer waits for.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 /// A difference of clocks, in milliseconds, that is worth a warning.
@@ -39,15 +49,16 @@ pub struct Monitor {
     board: Board,
     key: RecordKey,
     looking: Arc<Vec<AsyncMutex<()>>>,
-    suspects: Arc<Vec<Notify>>,
+    /// When probe objects that were left behind were looked for last.
+    swept: Arc<Vec<Mutex<Option<Instant>>>>,
 }
 
 impl Monitor {
     /// Watches `fleet` for `board`.
     pub fn new(fleet: Fleet, board: Board, key: RecordKey) -> Self {
         let looking = Arc::new(fleet.slots().map(|_| AsyncMutex::new(())).collect());
-        let suspects = Arc::new(fleet.slots().map(|_| Notify::new()).collect());
-        Self { fleet, board, key, looking, suspects }
+        let swept = Arc::new(fleet.slots().map(|_| Mutex::default()).collect());
+        Self { fleet, board, key, looking, swept }
     }
 
     /// Returns the board.
@@ -58,7 +69,7 @@ impl Monitor {
     /// Has the provider's canary looked at soon, without waiting for it: it says "missing" of something that it
     /// should have, so it may have been wiped. At most one look a second comes of this.
     pub fn suspect(&self, slot: Slot) {
-        self.suspects[slot.0].notify_one();
+        self.board.alarm(slot).notify_one();
     }
 
     /// Watches one provider until the gateway stops.
@@ -69,40 +80,57 @@ impl Monitor {
                 () = stop.cancelled() => return,
                 well = self.step(slot) => well,
             };
-            wait = match (well, wait == LOOK_EVERY) {
+            wait = match (well, self.board.breaker(slot)) {
                 (true, _) => LOOK_EVERY,
-                (false, true) => LOOK_SOON,
-                (false, false) => (wait * 2).min(LOOK_AGAIN_MAX),
+                (false, BreakerState::HalfOpen) => LOOK_SOON,
+                (false, _) if wait == LOOK_EVERY => LOOK_SOON,
+                (false, _) => (wait * 2).min(LOOK_AGAIN_MAX),
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep_until(self.next_step(slot, wait)) => {}
                 () = self.suspected(slot) => {}
             }
         }
     }
 
-    /// Waits until the provider is suspected, and the last look is a while ago.
+    /// Returns the end of `wait`, or when the provider is to be probed if that is sooner.
+    fn next_step(&self, slot: Slot, wait: Duration) -> Instant {
+        let now = self.board.clock().now();
+        let due = self.board.state(slot).lock().breaker.open_since().map(|(_, until)| until);
+        due.filter(|due| *due > now).unwrap_or(now + wait).min(now + wait)
+    }
+
+    /// Waits until the provider is suspected or down, and the last look is a while ago.
     async fn suspected(&self, slot: Slot) {
-        self.suspects[slot.0].notified().await;
+        self.board.alarm(slot).notified().await;
         let looked_at = self.board.state(slot).lock().looked_at;
         if let Some(at) = looked_at {
             tokio::time::sleep_until(at + LOOK_SOON).await;
         }
     }
 
-    /// Looks once and probes if need be; tells whether the provider is well.
+    /// Looks once and probes where that is due; tells whether the provider is well.
     pub async fn step(&self, slot: Slot) -> bool {
         let looked = self.look(slot).await;
         self.watch_clock(slot);
-        match looked {
-            Ok(CanaryState::Ours) => self.probe_once(slot).await,
+        let well = match &looked {
+            Ok(CanaryState::Ours) => self.probe_once(slot).await & self.probe(slot).await,
             Ok(CanaryState::Missing) => {
                 self.probe_once(slot).await;
+                self.probe(slot).await;
                 false
             }
-            Ok(CanaryState::Foreign) | Err(_) => false,
-        }
+            Ok(CanaryState::Foreign) => false,
+            Err(failure) => {
+                // Where not even the canary can be read a probe is not worth its calls.
+                if self.board.breaker(slot) == BreakerState::Open {
+                    self.board.probed(slot, Err((failure.kind, &failure.detail)));
+                }
+                false
+            }
+        };
+        well && self.board.breaker(slot) == BreakerState::Closed
     }
 
     /// Looks at the canary now.
@@ -112,18 +140,19 @@ impl Monitor {
     /// The provider did not answer in time.
     pub async fn look(&self, slot: Slot) -> Result<CanaryState, ProviderError> {
         let provider = self.fleet.get(slot);
-        let began = self.board.0.clock.now();
+        let began = self.board.clock().now();
         self.board.state(slot).lock().looked_at = Some(began);
         let looking = canary::look(provider.as_ref(), &self.key);
-        let looked = tokio::time::timeout(LOOK_PATIENCE, looking).await.unwrap_or_else(|_| {
-            use crate::provider::{ErrorKind, Operation};
+        let closed = self.board.breaker(slot) == BreakerState::Closed;
+        let patience = if closed { LOOK_PATIENCE } else { LOOK_PATIENCE_DOWN };
+        let looked = tokio::time::timeout(patience, looking).await.unwrap_or_else(|_| {
             let detail = "no canary in time";
             self.board.failed(slot, ErrorKind::Timeout, detail);
             Err(ProviderError::new(provider.id(), Operation::Get, ErrorKind::Timeout).with_detail(detail))
         });
         self.board.state(slot).lock().was_looked_at = true;
         let state = looked?;
-        self.board.looked(slot, state, began, self.board.0.clock.now().duration_since(began));
+        self.board.looked(slot, state, began);
         Ok(state)
     }
 
@@ -179,6 +208,34 @@ impl Monitor {
                 false
             }
         }
+    }
+
+    /// Probes the provider, unless its breaker has it wait; tells whether what was written came back.
+    async fn probe(&self, slot: Slot) -> bool {
+        let now = self.board.clock().now();
+        if !self.board.state(slot).lock().breaker.is_probe_due(now) {
+            return false;
+        }
+        let provider = self.fleet.get(slot);
+        let probed = probe::run(provider.as_ref(), self.board.clock()).await;
+        if let Err(failure) = &probed {
+            // The calls of a probe do not know what it is about, and a body that stands still ends in no error.
+            if matches!(failure.operation, Operation::Probe) {
+                self.board.failed(slot, failure.kind, &failure.detail);
+            }
+            debug!(%failure, "a probe failed");
+        }
+        let outcome = probed.as_ref().map_err(|failure| (failure.kind, failure.detail.as_str()));
+        self.board.probed(slot, outcome.copied());
+        let sweep = {
+            let mut swept = self.swept[slot.0].lock();
+            let due = swept.is_none_or(|at| now.duration_since(at) >= SWEEP_EVERY);
+            (due && probed.is_ok()).then(|| *swept = Some(now)).is_some()
+        };
+        if sweep {
+            probe::sweep(provider.as_ref(), self.board.clock()).await;
+        }
+        probed.is_ok()
     }
 
     fn watch_clock(&self, slot: Slot) {

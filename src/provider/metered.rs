@@ -1,8 +1,9 @@
 //! A decorator that counts and times every call to a provider, and tells an [`Observer`] of each outcome.
 //!
 //! A call that its caller gave up is counted as `cancelled`: hidden faults show there first. Downloads are
-//! timed to their head, trees page by page. To the observer a download succeeds with the last byte of its
-//! body, so a provider whose bodies always break never looks well.
+//! timed to their head, trees page by page. To the observer a download ends well with the last byte of its
+//! body, so a provider whose bodies always break never looks well; whether the bytes are the right ones only
+//! those know who verify them.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -3,7 +3,9 @@
 //! The first success wins and the others are dropped, which closes their connections. A slow entrant is
 //! never given up for slowness alone: it may be the only one that holds the bytes. What is asked beyond the
 //! first is paid from the [`Budget`]: after an error in any case, for slowness only while there is
-//! something left, or once a healthy entrant was kept waiting for [`FORCED_AFTER`].
+//! something left. Without it, the next one is asked when the last one takes half as long again as it
+//! does lately, between [`FORCED_AFTER`] and [`LAST_RESORT_AFTER`]: slowness everywhere is not made worse, and
+//! nobody waits for ever.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,8 +15,10 @@ use tokio::time::Instant;
 
 use super::{Budget, Slot};
 
-/// A request that has not succeeded for so long is as good as failed: somebody healthy is asked on no credit.
+/// A request that has not succeeded for so long may be as good as failed.
 pub const FORCED_AFTER: Duration = Duration::from_secs(1);
+/// A request that has not succeeded for so long is as good as failed.
+const LAST_RESORT_AFTER: Duration = Duration::from_secs(3);
 
 /// One who may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +27,14 @@ pub struct Entrant {
     pub slot: Slot,
     /// For how long it is asked alone.
     pub hedge_after: Duration,
-    /// Whether it is worth asking without a budget.
-    pub healthy: bool,
+    /// In what time it answered lately.
+    pub expected: Duration,
 }
 
 impl Entrant {
     /// Makes an entrant of work that nobody waits for: it is asked alone for as long as may be.
     pub fn patient(slot: Slot) -> Self {
-        Self { slot, hedge_after: FORCED_AFTER, healthy: true }
+        Self { slot, hedge_after: FORCED_AFTER, expected: Duration::ZERO }
     }
 }
 
@@ -96,7 +100,7 @@ where
 {
     let began = Instant::now();
     let mut line =
-        Line { waiting: entrants.iter(), budget, next: Some(Reason::First), at: began, last: began };
+        Line { waiting: entrants.iter(), budget, next: Some(Reason::First), at: began, forced: began };
     let mut running = FuturesUnordered::new();
     let mut race = Race { won: None, failed: Vec::new(), slow: Vec::new(), took: Duration::ZERO };
     loop {
@@ -142,8 +146,8 @@ struct Line<'a> {
     next: Option<Reason>,
     /// When the next one may be asked for slowness.
     at: Instant,
-    /// When the last one was asked.
-    last: Instant,
+    /// When the last one is as good as failed.
+    forced: Instant,
 }
 
 impl Line<'_> {
@@ -169,15 +173,16 @@ impl Line<'_> {
             Reason::First => {}
             Reason::Retry => self.budget.spend(),
             Reason::Hedge if self.budget.try_spend() => {}
-            Reason::Hedge if entrant.healthy && now >= self.last + FORCED_AFTER => self.budget.spend(),
+            Reason::Hedge if now >= self.forced => self.budget.spend(),
             Reason::Hedge => {
-                // Asked again when it is forced, or when others may have earned something.
-                self.at = (self.last + FORCED_AFTER).max(now + FORCED_AFTER / 4);
+                // Looked at again when it is forced, or when others may have earned something.
+                self.at = self.forced.min(now + FORCED_AFTER / 4);
                 return None;
             }
         }
         self.waiting.next();
-        (self.last, self.at) = (now, now + entrant.hedge_after);
+        self.at = now + entrant.hedge_after;
+        self.forced = now + (entrant.expected * 3 / 2).clamp(FORCED_AFTER, LAST_RESORT_AFTER);
         Some((entrant, reason))
     }
 }

@@ -6,12 +6,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What an entrant does: answers after so many milliseconds, with success or failure.
 type Answer = (u64, bool);
 
-fn entrants(count: usize, healthy: bool) -> Vec<Entrant> {
-    (0..count).map(|slot| Entrant { slot: Slot(slot), hedge_after: DELAY, healthy }).collect()
+const FAST: Duration = Duration::from_millis(10);
+const SLOW: Duration = Duration::from_secs(2);
+
+fn entrants(count: usize, expected: Duration) -> Vec<Entrant> {
+    (0..count).map(|slot| Entrant { slot: Slot(slot), hedge_after: DELAY, expected }).collect()
 }
 
-async fn run(answers: &[Answer], budget: &Budget, healthy: bool) -> (Race<usize, ()>, u64) {
-    let outcome = race(&entrants(answers.len(), healthy), budget, PATIENCE, |slot, _| async move {
+async fn run(answers: &[Answer], budget: &Budget, expected: Duration) -> (Race<usize, ()>, u64) {
+    let outcome = race(&entrants(answers.len(), expected), budget, PATIENCE, |slot, _| async move {
         let (after, good) = answers[slot.0];
         tokio::time::sleep(Duration::from_millis(after)).await;
         if good { Ok(slot.0) } else { Err(()) }
@@ -43,7 +46,7 @@ async fn outcomes_by_table() {
         (&[(60_000, true)], None, 10_000),
     ];
     for (answers, winner, took) in table {
-        let (outcome, elapsed) = run(answers, &Budget::new(), true).await;
+        let (outcome, elapsed) = run(answers, &Budget::new(), FAST).await;
         assert_eq!(outcome.won.map(|won| (won.value, won.reason)), winner, "{answers:?}");
         assert_eq!(elapsed, took, "{answers:?}");
     }
@@ -51,35 +54,37 @@ async fn outcomes_by_table() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_budget_errors_are_met_at_once_and_slowness_after_a_second() {
-    let (outcome, took) = run(&[(10, false), (10, true)], &spent(), true).await;
+    let (outcome, took) = run(&[(10, false), (10, true)], &spent(), FAST).await;
     assert_eq!((outcome.won.unwrap().value, took), (1, 20));
-    let (outcome, took) = run(&[(60_000, true), (10, true)], &spent(), true).await;
+    let (outcome, took) = run(&[(60_000, true), (10, true)], &spent(), FAST).await;
     assert_eq!((outcome.won.unwrap().value, took), (1, 1_010));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_budget_nobody_unhealthy_is_asked_for_slowness() {
-    let (outcome, took) = run(&[(5_000, true), (10, true)], &spent(), false).await;
-    assert_eq!((outcome.won.unwrap().value, took), (0, 5_000));
+async fn without_a_budget_the_slow_are_asked_as_the_last_resort() {
+    let (outcome, took) = run(&[(2_500, true), (10, true)], &spent(), SLOW).await;
+    assert_eq!((outcome.won.unwrap().value, took), (0, 2_500));
+    let (outcome, took) = run(&[(60_000, true), (10, true)], &spent(), SLOW).await;
+    assert_eq!((outcome.won.unwrap().value, took), (1, 3_010));
     let budget = spent();
     let earning = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         (0..10).for_each(|_| budget.earn());
     };
     let answers = [(60_000, true), (10, true)];
-    let ((outcome, took), ()) = tokio::join!(run(&answers, &budget, false), earning);
+    let ((outcome, took), ()) = tokio::join!(run(&answers, &budget, SLOW), earning);
     assert_eq!(outcome.won.unwrap().value, 1);
     assert!((2_000..2_300).contains(&took), "{took}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_to_ask_is_an_empty_race() {
-    let (outcome, _) = run(&[], &Budget::new(), true).await;
+    let (outcome, _) = run(&[], &Budget::new(), FAST).await;
     assert!(outcome.won.is_none() && outcome.failed.is_empty() && outcome.slow.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_slow_are_named() {
-    let (outcome, _) = run(&[(60_000, true), (10, true)], &Budget::new(), true).await;
+    let (outcome, _) = run(&[(60_000, true), (10, true)], &Budget::new(), FAST).await;
     assert_eq!(outcome.slow.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [Slot(0)]);
 }

@@ -13,7 +13,8 @@ pub trait Trust: Debug + Send + Sync + 'static {
 
 /// Is told of every call to a provider.
 pub trait Observer: Debug + Send + Sync + 'static {
-    /// One call ended, after `took`, in success (`None`) or in a failure.
+    /// One call ended, after `took`, in success (`None`) or in a failure. A download that succeeds has
+    /// arrived whole; whether its bytes are the right ones nobody has looked at yet.
     fn observe(
         &self,
         slot: Slot,

@@ -176,7 +176,7 @@ pub(super) fn entrants(plan: &[Candidate]) -> Vec<Entrant> {
         .map(|candidate| Entrant {
             slot: candidate.slot,
             hedge_after: candidate.hedge_after,
-            healthy: candidate.healthy,
+            expected: candidate.expected,
         })
         .collect()
 }

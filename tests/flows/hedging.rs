@@ -113,7 +113,8 @@ async fn slowness_everywhere_does_not_double_the_load() {
     let requests = Requests::of(&stack).since(before);
     println!("p50 {:?}, {requests:?}", quantile(&took, 0.5));
     assert_eq!(failed, 0);
-    assert!(requests.extra <= requests.first / 10 + 50, "{requests:?}");
+    // What was saved up, and what it takes to learn that everybody is slow, come on top.
+    assert!(requests.extra <= requests.first / 10 + 80, "{requests:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,7 +101,7 @@ async fn no_canary_is_written_while_a_source_merely_does_not_answer() {
     site.faulty[0].heal();
     for _ in 0..2 {
         tokio::time::advance(Duration::from_secs(40)).await;
-        stack.look().await;
+        stack.recover().await;
         stack.heal().await;
     }
     assert_eq!(stack.monitor.board().canary(Slot(2)), Some(CanaryState::Ours));

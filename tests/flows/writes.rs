@@ -47,7 +47,7 @@ async fn one_provider_down_is_two_copies_and_repair_makes_the_third() {
         site.faulty[down.0].heal();
         // Old enough not to be taken for a write that is still on its way.
         tokio::time::advance(Duration::from_secs(60)).await;
-        stack.look().await;
+        stack.recover().await;
         stack.heal().await;
         assert_same_copies(&stack).await;
     }

@@ -158,6 +158,16 @@ impl Stack {
         }
     }
 
+    /// Looks and probes as the monitors do after a return: a probe lets a provider that was down be tried,
+    /// and a look and a probe twice close its breaker.
+    pub async fn recover(&self) {
+        for slot in self.fleet.slots() {
+            for _ in 0..3 {
+                self.monitor.step(slot).await;
+            }
+        }
+    }
+
     /// Polls all feeds once.
     pub async fn poll(&mut self) {
         for poller in &mut self.pollers {
