@@ -235,12 +235,9 @@ fn prefix(text: &str) -> Result<String, String> {
 
 /// Reads a share such as `1%` as a part of 1.
 fn share(text: &str) -> Result<f64, String> {
-    let digits =
-        text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
-        .map(|percent: f64| percent / 100.0)
+    scalar::share(text)
+        .ok()
+        .filter(|share| *share > 0.0)
         .ok_or_else(|| "write a percentage above 0% and up to 100%, such as `1%`".to_owned())
 }
 
