@@ -23,4 +23,6 @@ pub mod config;
 
 pub mod gateway;
 
+pub mod drill;
+
 pub mod cli;

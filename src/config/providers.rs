@@ -147,6 +147,7 @@ fn read_settings(
                 access_key_id: access_key_id?,
                 secret_access_key: secret_access_key?,
                 path_style,
+                via: None,
             }))
         }
         Kind::Bunny => {
@@ -157,6 +158,7 @@ fn read_settings(
                 endpoint: endpoint?,
                 zone: zone?,
                 access_key: access_key?,
+                via: None,
             }))
         }
         Kind::Disk => {

@@ -42,6 +42,9 @@ pub struct BunnySettings {
     pub zone: String,
     /// The zone's password.
     pub access_key: SecretString,
+    /// An HTTP proxy on this machine that all requests go through, and that talks TLS where the endpoint
+    /// does; drills put faults there.
+    pub via: Option<std::net::SocketAddr>,
 }
 
 /// A zone as a provider.

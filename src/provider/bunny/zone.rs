@@ -72,12 +72,12 @@ impl Zone {
         let mut access_key = HeaderValue::from_str(settings.access_key.expose_secret())
             .map_err(|_| BuildError::new("the access key has characters that no header can carry"))?;
         access_key.set_sensitive(true);
-        let endpoint = settings.endpoint.as_str().trim_end_matches('/');
+        let endpoint = transport::endpoint_on_the_way(settings.endpoint.clone(), settings.via)?;
         let zone = utf8_percent_encode(&settings.zone, ESCAPED);
-        let root = Url::parse(&format!("{endpoint}/{zone}/"))
+        let root = Url::parse(&format!("{}/{zone}/", endpoint.as_str().trim_end_matches('/')))
             .map_err(|error| BuildError::new(format!("the endpoint makes no address: {error}")))?;
         Ok(Self {
-            client: transport::client(&settings.endpoint)?,
+            client: transport::client(&endpoint, settings.via)?,
             root,
             access_key,
             secrets: [settings.access_key.clone()],

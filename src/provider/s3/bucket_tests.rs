@@ -8,6 +8,7 @@ fn settings(endpoint: &str, path_style: bool) -> S3Settings {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         path_style,
+        via: None,
     }
 }
 

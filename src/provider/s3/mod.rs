@@ -53,6 +53,9 @@ pub struct S3Settings {
     pub secret_access_key: SecretString,
     /// `endpoint/bucket/key` rather than `bucket.endpoint/key`.
     pub path_style: bool,
+    /// An HTTP proxy on this machine that all requests go through, and that talks TLS where the endpoint
+    /// does; drills put faults there.
+    pub via: Option<std::net::SocketAddr>,
 }
 
 /// A bucket as a provider.
@@ -71,10 +74,15 @@ impl S3Provider {
     /// # Errors
     ///
     /// The settings make no bucket's address, or there are no certificates to check an HTTPS server by.
-    pub fn new(id: ProviderId, settings: S3Settings, clock: Clock) -> std::result::Result<Self, BuildError> {
+    pub fn new(
+        id: ProviderId,
+        mut settings: S3Settings,
+        clock: Clock,
+    ) -> std::result::Result<Self, BuildError> {
+        settings.endpoint = transport::endpoint_on_the_way(settings.endpoint, settings.via)?;
         let offset = Arc::new(ClockOffset::new(clock.clone()));
         let secrets = [settings.access_key_id.clone(), settings.secret_access_key.clone()];
-        let client = transport::client(&settings.endpoint)?;
+        let client = transport::client(&settings.endpoint, settings.via)?;
         let wire = Wire::new(client, Arc::clone(&offset), Arc::new(secrets));
         let bucket = Bucket::new(&settings, &wire)?;
         Ok(Self { id, bucket, clock, offset, protection: RwLock::new(Protection::UNKNOWN) })

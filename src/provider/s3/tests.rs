@@ -16,6 +16,7 @@ async fn bucket() -> (S3Provider, Arc<Stub>) {
         access_key_id: "access-key".into(),
         secret_access_key: "secret-key".into(),
         path_style: true,
+        via: None,
     };
     (S3Provider::new(ProviderId::new("s3-one"), settings, Clock::system()).unwrap(), stub)
 }

@@ -9,6 +9,7 @@ pub(super) mod listen;
 pub(super) mod offset;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(super) use body::{bounded, exact, head_of};
@@ -31,12 +32,25 @@ const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
 /// The largest answer to a failed request that is read, in bytes.
 pub(super) const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Builds a client for one endpoint.
+/// Returns the endpoint as requests name it: on the way to a proxy on this machine nothing is encrypted, as
+/// the proxy could not look into it, and host, path and query stay as they are signed.
+pub(super) fn endpoint_on_the_way(mut endpoint: Url, via: Option<SocketAddr>) -> Result<Url, BuildError> {
+    if via.is_none() || endpoint.scheme() != "https" {
+        return Ok(endpoint);
+    }
+    // This port would not be named in plain HTTP, and so not be signed.
+    if endpoint.port() == Some(80) || endpoint.set_scheme("http").is_err() {
+        return Err(BuildError::new(format!("{endpoint} cannot be reached through a proxy")));
+    }
+    Ok(endpoint)
+}
+
+/// Builds a client for one endpoint, with a proxy on this machine or without one.
 ///
 /// One client serves reads and writes alike: it has neither a whole-request timeout, which would kill
 /// healthy slow downloads, nor a read timeout, whose clock in reqwest also runs while an upload moves on.
 /// Deadlines are those of each operation instead.
-pub(super) fn client(endpoint: &Url) -> Result<reqwest::Client, BuildError> {
+pub(super) fn client(endpoint: &Url, via: Option<SocketAddr>) -> Result<reqwest::Client, BuildError> {
     // It fails only when a provider is installed already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
@@ -54,6 +68,11 @@ pub(super) fn client(endpoint: &Url) -> Result<reqwest::Client, BuildError> {
         .referer(false)
         // A proxy from the environment would be configuration that no file shows.
         .no_proxy();
+    let builder = match via.map(|via| reqwest::Proxy::http(format!("http://{via}"))).transpose() {
+        Ok(Some(proxy)) => builder.proxy(proxy),
+        Ok(None) => builder,
+        Err(error) => return Err(BuildError::new(format!("no proxy: {}", fault::chain(&error)))),
+    };
     let builder = match endpoint.scheme() {
         // Without this the client asks for the machine's CA certificates, and cannot be built where there
         // are none, though plain HTTP needs none.
@@ -110,7 +129,7 @@ mod tests {
 
     #[test]
     fn clients_are_built_for_http_endpoints_alone_where_no_certificates_are() {
-        assert!(client(&"http://127.0.0.1:1".parse().unwrap()).is_ok());
-        assert!(client(&"ftp://127.0.0.1:1".parse().unwrap()).is_err());
+        assert!(client(&"http://127.0.0.1:1".parse().unwrap(), None).is_ok());
+        assert!(client(&"ftp://127.0.0.1:1".parse().unwrap(), None).is_err());
     }
 }
