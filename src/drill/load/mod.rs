@@ -18,7 +18,7 @@ use super::stage::Stage;
 use crate::config::token::TokenText;
 use crate::task::Tasks;
 
-pub(super) use reads::{read_each_once, round};
+pub(super) use reads::{read_each_once, read_together};
 pub(super) use writes::{UploadError, upload};
 
 /// What every client needs.

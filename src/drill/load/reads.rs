@@ -1,5 +1,6 @@
 //! Readers: each asks for an asset after another, whole or in part, and judges what it gets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -13,7 +14,7 @@ use super::client::Client;
 use crate::drill::content::ContentBody;
 use crate::drill::figures::ReadFigures;
 use crate::drill::ledger::{Ledger, Written};
-use crate::drill::stage::{Stage, Ticket};
+use crate::drill::stage::{Act, Stage, Ticket};
 use crate::drill::verify::{Asked, Flaw, FlawKind, Judged, head};
 
 /// How long the head of an answer is waited for: longer than any gateway should take to give up.
@@ -26,7 +27,7 @@ pub(super) async fn keep_reading(site: Site, reader: usize, mut stage: Stage, st
         let act = stage.borrow_and_update().clone();
         if let Some(ticket) = act.as_ref().and_then(|act| act.ticket()) {
             if wait_for_turn(&site, &ticket, &stop).await {
-                let asked = choose(&site, &mut dice, None);
+                let asked = choose(&site, &mut dice);
                 read(&site, &mut client, ticket, asked).await;
             }
             continue;
@@ -49,31 +50,38 @@ async fn wait_for_turn(site: &Site, ticket: &Ticket, stop: &CancellationToken) -
     !ticket.act().is_over()
 }
 
-/// All clients read one asset at the same moment.
-pub(in crate::drill) async fn round(site: &Site, clients: &mut [Client], asset: usize, tickets: Vec<Ticket>) {
-    let reads = clients.iter_mut().zip(tickets).map(|(client, ticket)| {
-        let asked = Asked { asset, floor: site.ledger.newest(asset).0, range: None };
-        read(site, client, ticket, asked)
-    });
-    futures::future::join_all(reads).await;
-}
-
-/// Reads every asset once, and returns what went wrong.
-pub(in crate::drill) async fn read_each_once(site: &Site) -> Vec<(usize, Flaw)> {
-    let mut client = site.client();
-    let mut flaws = Vec::new();
-    for asset in 0..site.ledger.assets() {
-        let asked = Asked { asset, floor: site.ledger.newest(asset).0, range: None };
-        let (mut first, mut bytes) = (None, 0);
-        if let Err(flaw) = exchange(site, &mut client, &asked, &mut first, &mut bytes).await {
-            flaws.push((asset, flaw));
+/// All readers ask for one asset at the same moment, then for the next one, while `act` gives tickets; returns
+/// how many assets they asked for.
+pub(in crate::drill) async fn read_together(site: &Site, act: &Arc<Act>) -> u64 {
+    let mut clients: Vec<_> = (0..site.load.readers).map(|_| site.client()).collect();
+    let mut rounds = 0;
+    loop {
+        let tickets: Vec<_> = std::iter::from_fn(|| act.ticket()).take(clients.len()).collect();
+        let asset = usize::try_from(rounds).unwrap_or(0) % site.ledger.assets();
+        if tickets.is_empty() {
+            return rounds;
         }
+        let reads = clients.iter_mut().zip(tickets).map(|(client, ticket)| {
+            let asked = Asked { asset, floor: site.ledger.newest(asset).0, range: None };
+            read(site, client, ticket, asked)
+        });
+        futures::future::join_all(reads).await;
+        rounds += 1;
     }
-    flaws
 }
 
-fn choose(site: &Site, dice: &mut StdRng, asset: Option<usize>) -> Asked {
-    let asset = asset.unwrap_or_else(|| dice.random_range(0..site.ledger.assets()));
+/// Reads every asset once, while `act` gives tickets.
+pub(in crate::drill) async fn read_each_once(site: &Site, act: &Arc<Act>) {
+    let mut client = site.client();
+    for asset in 0..site.ledger.assets() {
+        let Some(ticket) = act.ticket() else { return };
+        let asked = Asked { asset, floor: site.ledger.newest(asset).0, range: None };
+        read(site, &mut client, ticket, asked).await;
+    }
+}
+
+fn choose(site: &Site, dice: &mut StdRng) -> Asked {
+    let asset = dice.random_range(0..site.ledger.assets());
     let (floor, newest) = site.ledger.newest(asset);
     let wants_range = dice.random::<f64>() < site.load.ranges;
     let range = match newest {
