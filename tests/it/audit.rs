@@ -11,7 +11,7 @@ use crate::support::data;
 use crate::support::eventually;
 use crate::support::gateway::{Report, Setup, TestGateway};
 use crate::support::provider::{Provider, Trio};
-use crate::support::proxy::{Fault, Rule};
+use triplicate::drill::wire::{Fault, Rule};
 
 /// Big enough for a block list beside its part.
 const SIZE: usize = 70_000;

@@ -10,7 +10,7 @@ use crate::support::data;
 use crate::support::eventually;
 use crate::support::gateway::{Setup, TestGateway};
 use crate::support::provider::{Provider, Trio};
-use crate::support::proxy::Seen;
+use triplicate::drill::wire::Seen;
 
 /// How long a provider of a few objects may take to be found empty and refilled.
 const REFILLED_WITHIN: Duration = Duration::from_secs(150);

@@ -1,4 +1,4 @@
-//! The fault proxy: transparent to signed requests, and each fault is what it says.
+//! The fault proxy as the tests use it: transparent to signed requests, and each fault is what it says.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
+use triplicate::drill::wire::{Fault, Rule, Wire};
 
 use crate::support::bucket::{self, Bucket};
 use crate::support::bunny::Bunny;
-use crate::support::proxy::{Fault, Proxy, Rule};
 use crate::support::servers::{Make, S3Server, SECRET};
-use crate::support::{eventually, http_client};
+use crate::support::{eventually, http_client, wire_before};
 
 const BODY: &[u8] = b"0123456789abcdef";
 
 /// A zone behind a proxy, with one file to fetch: what comes over the wire is seen plainly.
 struct Rig {
     bunny: Bunny,
-    proxy: Proxy,
+    proxy: Wire,
     http: reqwest::Client,
 }
 
@@ -28,7 +28,7 @@ impl Rig {
     async fn new() -> Self {
         let bunny = Bunny::start().await;
         bunny.put("dir/file.bin", Bytes::from_static(BODY));
-        let proxy = Proxy::before(&bunny.endpoint()).await;
+        let proxy = wire_before(&bunny.endpoint()).await;
         Self { bunny, proxy, http: http_client() }
     }
 
@@ -63,7 +63,7 @@ impl Rig {
     }
 }
 
-fn through(proxy: &Proxy, bucket: &Bucket) -> AmazonS3 {
+fn through(proxy: &Wire, bucket: &Bucket) -> AmazonS3 {
     bucket::client(&proxy.endpoint(), bucket.name(), SECRET)
 }
 
@@ -71,7 +71,7 @@ fn through(proxy: &Proxy, bucket: &Bucket) -> AmazonS3 {
 async fn signed_requests_pass_unharmed_to_both_servers() {
     for make in [Make::SeaweedFs, Make::JuiceFs] {
         let bucket = S3Server::shared(make).await.bucket().await;
-        let proxy = Proxy::before(&bucket.server().endpoint()).await;
+        let proxy = wire_before(&bucket.server().endpoint()).await;
         let store = through(&proxy, &bucket);
         let (key, bytes) = (Path::from("blobs/x/00000"), Bytes::from(vec![3; 9 << 20]));
         store.put(&key, bytes.clone().into()).await.unwrap();

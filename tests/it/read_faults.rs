@@ -8,7 +8,7 @@ use crate::support::data;
 use crate::support::eventually;
 use crate::support::gateway::{Answer, Setup, TestGateway};
 use crate::support::provider::{Provider, Trio};
-use crate::support::proxy::{Fault, Rule};
+use triplicate::drill::wire::{Fault, Rule};
 
 /// Faults that show themselves at once; none of them is a matter of waiting.
 fn faults() -> Vec<Fault> {

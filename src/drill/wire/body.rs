@@ -72,12 +72,7 @@ struct Delivery {
 }
 
 /// Delivers `from` in `shape`, and counts the bytes.
-pub(super) fn deliver(
-    from: Incoming,
-    shape: Shape,
-    connection: Connection,
-    counter: Arc<AtomicU64>,
-) -> Body {
+pub(super) fn deliver(from: Incoming, shape: Shape, connection: Connection, counter: Arc<AtomicU64>) -> Body {
     let mut delivery = Delivery {
         from: Some(from),
         shape,

@@ -252,10 +252,7 @@ fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Accepts the next client once there is a slot; without a listener there is none.
-async fn accept(
-    listener: Option<&TcpListener>,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: Option<&TcpListener>, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
     let Some(listener) = listener else { return std::future::pending().await };
     let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
         // Nobody closes the semaphore.

@@ -33,11 +33,8 @@ impl Seen {
         let path = request.uri().path();
         let path = path.strip_prefix(base.path()).unwrap_or(path).trim_start_matches('/');
         // The container is the first segment, unless it stands before the provider's own host name.
-        let key = if base.is_above(request.uri()) {
-            path
-        } else {
-            path.split_once('/').map_or("", |(_, key)| key)
-        };
+        let key =
+            if base.is_above(request.uri()) { path } else { path.split_once('/').map_or("", |(_, key)| key) };
         let query = request.uri().query().unwrap_or_default();
         let listed = query.split('&').find_map(|field| field.strip_prefix("prefix="));
         let listing =

@@ -12,8 +12,7 @@ async fn zone() -> (BunnyProvider, Arc<Stub>) {
 
 async fn provider(stub: &Arc<Stub>, key: &str) -> BunnyProvider {
     let endpoint = listen(stub.router()).await;
-    let settings =
-        BunnySettings { endpoint, zone: "my-zone".to_owned(), access_key: key.into(), via: None };
+    let settings = BunnySettings { endpoint, zone: "my-zone".to_owned(), access_key: key.into(), via: None };
     BunnyProvider::new(ProviderId::new("bunny"), settings, Clock::system()).unwrap()
 }
 

@@ -10,18 +10,18 @@ pub mod install;
 pub mod ports;
 pub mod process;
 pub mod provider;
-pub mod proxy;
 pub mod raw;
 pub mod servers;
-pub mod wire;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
+use triplicate::drill::wire::{Handler, Loopback, Wire};
+use triplicate::task::Tasks;
 
 /// Returns the runtime of the kit's own servers.
 ///
@@ -30,6 +30,29 @@ use tokio::time::Instant;
 pub fn runtime() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("the kit's runtime")).handle()
+}
+
+/// Lays a wire before the provider at `endpoint`, on the kit's runtime, that records its requests.
+pub async fn wire_before(endpoint: &str) -> Wire {
+    let upstream = endpoint.parse().expect("the endpoint is a URL");
+    let laid = runtime().spawn(async move { Wire::before(&upstream, WIRE_SEED, tasks()).await });
+    let wire = laid.await.expect("the kit's runtime runs").expect("there is a port");
+    wire.record();
+    wire
+}
+
+/// Serves `handler` on the kit's runtime.
+pub async fn serve<H: Handler>(handler: Arc<H>) -> Loopback<H> {
+    let served = runtime().spawn(async move { Loopback::open(handler, tasks()) });
+    served.await.expect("the kit's runtime runs").expect("there is a port")
+}
+
+/// The seed of every wire's die; no fault of these tests is left to it.
+const WIRE_SEED: u64 = 1;
+
+fn tasks() -> &'static Tasks {
+    static TASKS: OnceLock<Tasks> = OnceLock::new();
+    TASKS.get_or_init(Tasks::new)
 }
 
 /// Installs the TLS provider that every HTTP client of this process uses.

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 use tempfile::TempDir;
+use triplicate::drill::wire::Wire;
 
 use super::bucket::Bucket;
 use super::bunny::Bunny;
-use super::data_dir;
-use super::proxy::Proxy;
 use super::servers::{KEY_ID, Make, REGION, S3Server, SECRET};
+use super::{data_dir, wire_before};
 
 /// One provider of a test.
 #[derive(Debug)]
 pub struct Provider {
     name: String,
     store: Store,
-    proxy: Option<Proxy>,
+    wire: Option<Wire>,
 }
 
 #[derive(Debug)]
@@ -32,20 +32,20 @@ enum Store {
 impl Provider {
     /// Makes a provider of a new bucket of `server`.
     pub async fn s3(name: &str, server: &Arc<S3Server>) -> Self {
-        let proxy = Proxy::before(&server.endpoint()).await;
-        Self { name: name.to_owned(), store: Store::Bucket(server.bucket().await), proxy: Some(proxy) }
+        let wire = wire_before(&server.endpoint()).await;
+        Self { name: name.to_owned(), store: Store::Bucket(server.bucket().await), wire: Some(wire) }
     }
 
     /// Makes a provider of a new, emulated storage zone.
     pub async fn bunny(name: &str) -> Self {
         let bunny = Bunny::start().await;
-        let proxy = Proxy::before(&bunny.endpoint()).await;
-        Self { name: name.to_owned(), store: Store::Bunny(bunny), proxy: Some(proxy) }
+        let wire = wire_before(&bunny.endpoint()).await;
+        Self { name: name.to_owned(), store: Store::Bunny(bunny), wire: Some(wire) }
     }
 
     /// Makes a provider of a new folder.
     pub fn disk(name: &str) -> Self {
-        Self { name: name.to_owned(), store: Store::Disk(data_dir("disk-")), proxy: None }
+        Self { name: name.to_owned(), store: Store::Disk(data_dir("disk-")), wire: None }
     }
 
     /// Returns the name that the product is told.
@@ -54,8 +54,8 @@ impl Provider {
     }
 
     /// Returns the wire between the product and the provider; a disk has none.
-    pub fn wire(&self) -> &Proxy {
-        self.proxy.as_ref().expect("a provider with a wire")
+    pub fn wire(&self) -> &Wire {
+        self.wire.as_ref().expect("a provider with a wire")
     }
 
     /// Returns the bucket of an S3 provider.
@@ -76,7 +76,7 @@ impl Provider {
 
     /// Returns the provider's entry in providers.yaml; JSON is YAML.
     pub fn yaml(&self) -> String {
-        let endpoint = self.proxy.as_ref().map(Proxy::endpoint);
+        let endpoint = self.wire.as_ref().map(Wire::endpoint);
         match &self.store {
             Store::Bucket(bucket) => json!({
                 "name": self.name, "kind": "s3", "endpoint": endpoint, "region": REGION, "bucket": bucket.name(),

@@ -13,7 +13,7 @@ use ring::digest::{SHA256, digest};
 use super::file;
 use super::path::{PathError, Place};
 use super::{BunnyFault, DELETES_MAX, LIMITED_TAKES, LISTINGS_MAX, Op, REQUESTS_MAX, State};
-use crate::support::wire::{Body, Connection, Cut, Handler, full};
+use triplicate::drill::wire::{Body, Connection, Cut, Handler, full};
 
 const NGINX_400: &str = "<html>\r\n<head><title>400 Bad Request</title></head>\r\n<body>\r\n<center><h1>400 Bad \
                          Request</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";

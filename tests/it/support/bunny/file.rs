@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::zone::{Entry, File, Tree, guid};
-use crate::support::wire::{Body, full};
+use triplicate::drill::wire::{Body, full};
 
 /// Returns the rows of a directory.
 pub fn rows(state: &State, path: &str, tree: &Tree) -> Vec<Value> {

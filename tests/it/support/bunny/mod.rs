@@ -16,11 +16,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use triplicate::drill::wire::Loopback;
 
 pub use fault::{BunnyFault, BunnyRule, Op};
 use zone::Tree;
-
-use super::wire::Wire;
 
 /// How many listings may be in flight.
 pub const LISTINGS_MAX: usize = 5;
@@ -32,7 +31,7 @@ pub const REQUESTS_MAX: usize = 100;
 /// A storage zone behind its HTTP API.
 #[derive(Debug)]
 pub struct Bunny {
-    wire: Wire<State>,
+    server: Loopback<State>,
 }
 
 /// What the handler of requests knows.
@@ -73,12 +72,12 @@ impl Bunny {
             listings: AtomicUsize::new(0),
             deletes: AtomicUsize::new(0),
         };
-        Self { wire: Wire::open(Arc::new(state)).await }
+        Self { server: super::serve(Arc::new(state)).await }
     }
 
     /// Returns `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        self.wire.endpoint()
+        self.server.endpoint()
     }
 
     /// Returns the zone's name.
@@ -98,12 +97,12 @@ impl Bunny {
 
     /// Stops the service: connections are refused; what is stored stays.
     pub async fn stop(&self) {
-        self.wire.refuse().await;
+        self.server.refuse().await;
     }
 
     /// Starts the service again on its port.
     pub async fn restart(&self) {
-        self.wire.restore().await;
+        self.server.restore().await;
     }
 
     /// Switches a fault on.
@@ -177,7 +176,7 @@ impl Bunny {
     }
 
     fn state(&self) -> &State {
-        self.wire.handler()
+        self.server.handler()
     }
 }
 
