@@ -153,11 +153,6 @@ impl Kind {
     const fn prefix(self) -> &'static str {
         if matches!(self, Self::FlippedBit | Self::WrongBody) { "blobs/" } else { "" }
     }
-
-    /// Tells whether uploads fail, which writers notice and readers do not.
-    pub(super) const fn needs_writers(self) -> bool {
-        matches!(self, Self::NoWrites | Self::LostAnswer)
-    }
 }
 
 /// Returns what happens to requests on the wire; nothing for faults of the whole provider.

@@ -74,7 +74,6 @@ pub(super) struct Writes {
 
 /// Latencies in milliseconds; zero where nothing was measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of the report")]
 pub(super) struct Latency {
     pub(super) p50: f64,
     pub(super) p99: f64,
@@ -110,7 +109,17 @@ impl Figures {
     pub(super) fn new(phase: &str) -> Self {
         let [first, end, first_second] = [histogram(), histogram(), histogram()];
         let (writes, examples) = (Writes::default(), Vec::new());
-        Self { phase: phase.to_owned(), reads: 0, bytes: 0, flaws: Default::default(), first, end, first_second, writes, examples }
+        Self {
+            phase: phase.to_owned(),
+            reads: 0,
+            bytes: 0,
+            flaws: Default::default(),
+            first,
+            end,
+            first_second,
+            writes,
+            examples,
+        }
     }
 
     /// Adds one read.
@@ -179,7 +188,8 @@ fn record(histogram: &mut Histogram<u64>, duration: Duration) {
 }
 
 fn histogram() -> Histogram<u64> {
-    let mut histogram = Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("two digits are within one to five"));
+    let mut histogram =
+        Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("two digits are within one to five"));
     histogram.auto(true);
     histogram
 }

@@ -114,8 +114,7 @@ fn label<'a>(labels: &'a str, key: &str) -> &'a str {
 /// The admin listener does not answer; the text says how.
 pub(super) async fn status(admin: &mut Client) -> Result<Option<BTreeMap<String, ProviderStatus>>, String> {
     let text = admin.fetch("/api/status", ADMIN_LIMIT).await?;
-    let status: Status =
-        serde_json::from_slice(&text).map_err(|error| format!("/api/status: {error}"))?;
+    let status: Status = serde_json::from_slice(&text).map_err(|error| format!("/api/status: {error}"))?;
     let providers = status.providers.into_iter().map(|provider| (provider.name.clone(), provider));
     Ok(status.fresh.then(|| providers.collect()))
 }

@@ -135,7 +135,11 @@ impl<'a> Player<'a> {
         Ok(self.played)
     }
 
-    async fn phases(&mut self, scenario: &Scenario, curtain: &watch::Sender<Option<Arc<Act>>>) -> Result<(), String> {
+    async fn phases(
+        &mut self,
+        scenario: &Scenario,
+        curtain: &watch::Sender<Option<Arc<Act>>>,
+    ) -> Result<(), String> {
         self.counters = Counters::read(&mut self.admin).await?;
         let count = scenario.phases.len();
         for (number, phase) in scenario.phases.iter().enumerate() {
@@ -149,7 +153,11 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    async fn phase(&mut self, phase: &Phase, curtain: &watch::Sender<Option<Arc<Act>>>) -> Result<(), String> {
+    async fn phase(
+        &mut self,
+        phase: &Phase,
+        curtain: &watch::Sender<Option<Arc<Act>>>,
+    ) -> Result<(), String> {
         let faulty = phase.faulty();
         self.pending.retain(|pending| !faulty.contains(&pending.slot));
         let before = self.passed();
@@ -161,11 +169,20 @@ impl<'a> Player<'a> {
         let (rounds, samples) = tokio::join!(rounds, self.watch(phase, &act));
         let lasted = act.began.elapsed();
         self.end_faults(&faulty, flapping).await;
-        let wiped = |slot: &usize| phase.faults.iter().any(|fault| fault.kind == Kind::Wiped && fault.slots.contains(slot));
+        let wiped = |slot: &usize| {
+            phase.faults.iter().any(|fault| fault.kind == Kind::Wiped && fault.slots.contains(slot))
+        };
         let (played, since) = (self.played.len(), self.clock.now());
-        self.pending.extend(faulty.iter().map(|slot| Pending { played, slot: *slot, since, wiped: wiped(slot) }));
+        self.pending.extend(faulty.iter().map(|slot| Pending {
+            played,
+            slot: *slot,
+            since,
+            wiped: wiped(slot),
+        }));
         let demotion = (faulty.len() < self.names.len())
-            .then(|| faulty.iter().map(|slot| demotion(&samples, *slot)).max_by_key(|demotion| rank(*demotion)))
+            .then(|| {
+                faulty.iter().map(|slot| demotion(&samples, *slot)).max_by_key(|demotion| rank(*demotion))
+            })
             .flatten();
         self.settle(phase, act, lasted, rounds, demotion, before).await
     }
@@ -214,7 +231,10 @@ impl<'a> Player<'a> {
         self.settle(&phase, act, lasted, 0, None, before).await
     }
 
-    async fn begin_faults(&self, phase: &Phase) -> Result<Vec<(CancellationToken, JoinHandle<Option<()>>)>, String> {
+    async fn begin_faults(
+        &self,
+        phase: &Phase,
+    ) -> Result<Vec<(CancellationToken, JoinHandle<Option<()>>)>, String> {
         let mut flapping = Vec::new();
         for fault in &phase.faults {
             for slot in &fault.slots {
@@ -228,7 +248,8 @@ impl<'a> Player<'a> {
                 }
                 if fault.kind == Kind::Flapping {
                     let stop = CancellationToken::new();
-                    flapping.push((stop.clone(), self.load.tasks.spawn("flapping", flap(wire.clone(), stop))));
+                    flapping
+                        .push((stop.clone(), self.load.tasks.spawn("flapping", flap(wire.clone(), stop))));
                 }
             }
         }

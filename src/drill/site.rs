@@ -120,7 +120,7 @@ impl Site {
             }
             ProviderSettings::Bunny(bunny) => self.lay_before_zone(bunny, before).await?,
             ProviderSettings::Disk(_) => {
-                let zone = Zone::serve(self.stores[slot].clone(), tasks)?;
+                let zone = Zone::serve(self.stores[slot].clone(), tasks).await?;
                 let settings = self.lay_before_zone(zone.settings(), before).await?;
                 self._zones.push(zone);
                 settings
@@ -142,7 +142,12 @@ impl Site {
     }
 
     /// Returns a configuration over the wires, and the token that it knows.
-    pub(super) fn config(&self, config: Option<&Config>, cache_bytes: u64, readers: usize) -> (Config, TokenText) {
+    pub(super) fn config(
+        &self,
+        config: Option<&Config>,
+        cache_bytes: u64,
+        readers: usize,
+    ) -> (Config, TokenText) {
         let token = TokenText::generate();
         let state = self.folder.path().join("state");
         let base = config.cloned().unwrap_or_else(|| plain(&state));

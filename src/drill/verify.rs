@@ -90,7 +90,8 @@ pub(super) enum Judged {
 pub(super) fn head(answer: &Parts, asked: &Asked, ledger: &Ledger) -> Result<Judged, Flaw> {
     let (asset, floor) = (asked.asset, asked.floor);
     let start = asked.range.as_ref().map_or(0, |range| range.start);
-    let ends_before = |written: &Written| matches!(written, Written::Put { content, .. } if content.bytes <= start);
+    let ends_before =
+        |written: &Written| matches!(written, Written::Put { content, .. } if content.bytes <= start);
     let is_absent = match answer.status {
         StatusCode::NOT_FOUND => ledger.any(asset, floor, |written| *written == Written::Deleted),
         StatusCode::RANGE_NOT_SATISFIABLE => ledger.any(asset, floor, ends_before),
@@ -177,7 +178,9 @@ impl Verifier {
     pub(super) fn finish(&self) -> Result<(), Flaw> {
         match self.left {
             0 => Ok(()),
-            left => Err(Flaw::new(FlawKind::Truncated, format!("the last {left} of {} bytes lack", self.bytes))),
+            left => {
+                Err(Flaw::new(FlawKind::Truncated, format!("the last {left} of {} bytes lack", self.bytes)))
+            }
         }
     }
 }

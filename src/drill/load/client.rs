@@ -114,7 +114,9 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(PIECE_LIMIT, piece).await.unwrap_or_else(|_| Err(format!("no byte for {PIECE_LIMIT:?}")))
+        tokio::time::timeout(PIECE_LIMIT, piece)
+            .await
+            .unwrap_or_else(|_| Err(format!("no byte for {PIECE_LIMIT:?}")))
     }
 
     /// Gives the connection up, whose answer is not wanted any more.

@@ -19,7 +19,7 @@ use crate::config::token::TokenText;
 use crate::task::Tasks;
 
 pub(super) use reads::{read_each_once, read_together};
-pub(super) use writes::{UploadError, upload};
+pub(super) use writes::upload;
 
 /// What every client needs.
 #[derive(Clone)]
@@ -50,15 +50,19 @@ impl Site {
     }
 
     /// Starts all readers, unless they read together, and all writers; they end when `stage` shows no phase.
-    pub(super) fn start(&self, stage: &Stage, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<Option<()>>> {
+    pub(super) fn start(
+        &self,
+        stage: &Stage,
+        stop: &CancellationToken,
+    ) -> Vec<tokio::task::JoinHandle<Option<()>>> {
         let readers = if self.load.together { 0 } else { self.load.readers };
-        let readers = (0..readers)
-            .map(|reader| self.tasks.spawn("reader", reads::keep_reading(self.clone(), reader, stage.clone(), stop.clone())));
+        let readers = (0..readers).map(|reader| {
+            self.tasks.spawn("reader", reads::keep_reading(self.clone(), reader, stage.clone(), stop.clone()))
+        });
         let mut tasks: Vec<_> = readers.collect();
-        tasks.extend(
-            (0..self.load.writers)
-                .map(|writer| self.tasks.spawn("writer", writes::keep_writing(self.clone(), writer, stage.clone()))),
-        );
+        tasks.extend((0..self.load.writers).map(|writer| {
+            self.tasks.spawn("writer", writes::keep_writing(self.clone(), writer, stage.clone()))
+        }));
         tasks
     }
 }

@@ -47,14 +47,18 @@ pub(in crate::drill) async fn upload(site: &Site) -> Result<u64, UploadError> {
             Outcome::Refused | Outcome::Unknown => Err(UploadError { name: Ledger::name(asset), reason }),
         }
     });
-    stream::iter(uploads).buffer_unordered(UPLOADS).try_fold(0, |sum, bytes| async move { Ok(sum + bytes) }).await
+    stream::iter(uploads)
+        .buffer_unordered(UPLOADS)
+        .try_fold(0, |sum, bytes| async move { Ok(sum + bytes) })
+        .await
 }
 
 /// Writes in every phase until there is none any more.
 pub(super) async fn keep_writing(site: Site, writer: usize, mut stage: Stage) {
     let (mut client, mut dice) = (site.client(), site.dice(2, writer));
     let own: Vec<_> = (writer..site.ledger.assets()).step_by(site.load.writers).collect();
-    let pause = site.load.writes_per_second.map(|rate| Duration::from_secs_f64(site.load.writers as f64 / rate));
+    let pause =
+        site.load.writes_per_second.map(|rate| Duration::from_secs_f64(site.load.writers as f64 / rate));
     let mut turn = Instant::now();
     loop {
         let Some(act) = stage.borrow_and_update().clone() else {
@@ -143,7 +147,9 @@ async fn send(
     let status = answer.status();
     let told = client.whole(answer, WRITE_LIMIT).await.unwrap_or_default();
     match status {
-        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => (Outcome::Acknowledged, String::new()),
+        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
+            (Outcome::Acknowledged, String::new())
+        }
         _ => {
             let told = String::from_utf8_lossy(&told).into_owned();
             let refused = serde_json::from_str::<serde_json::Value>(&told)

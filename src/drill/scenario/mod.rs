@@ -31,7 +31,7 @@
 //!         methods: [GET]           # [all; as the kind is meant]
 //!         prefix: blobs/           # keys that begin so [all; as the kind is meant]
 //!         delay: 2s                # of slow-first-byte [2s], and between the pieces of dribble [1s]
-//!         after: 12KiB             # where reset, stall, short-body and flipped-bit strike [at a random byte]
+//!         after: 12KiB             # where reset, stall, short-body and flipped-bit strike [stall, short-body: 512; else a random byte]
 //!   - { name: recovery, until: recovered, for: 30s }   # ends once all are healthy again, at most after this
 //! ```
 //!
@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use http::Method;
 
-pub(super) use read::{Providers, parse};
+pub(super) use read::{Providers, from_file, parse};
 
 use super::fault::Kind;
 

@@ -1,17 +1,19 @@
 //! Reads a scenario by the rules of the configuration: unknown keys refused, all errors together.
 
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
 
 use super::{Fault, Load, Phase, Scenario, SizeClass};
-use crate::config::ConfigErrors;
 use crate::config::document::{self, Shown};
 use crate::config::interpolate::Lookup;
 use crate::config::reader::{Field, Findings, Section, nearest};
 use crate::config::scalar;
 use crate::config::tree::{Node, Position};
+use crate::config::{ConfigErrors, environment};
 use crate::drill::fault::Kind;
 
 const READERS_DEFAULT: usize = 16;
@@ -38,9 +40,8 @@ const SIZES_DEFAULT: [SizeClass; 3] = [
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
 const ROOT_KEYS: &[&str] = &["name", "about", "seed", "load", "phases"];
-const LOAD_KEYS: &[&str] = &[
-    "readers", "assets", "sizes", "ranges", "pace", "together", "writers", "writes", "deletes", "cache",
-];
+const LOAD_KEYS: &[&str] =
+    &["readers", "assets", "sizes", "ranges", "pace", "together", "writers", "writes", "deletes", "cache"];
 const PHASE_KEYS: &[&str] = &["name", "reads", "for", "until", "faults"];
 const FAULT_KEYS: &[&str] = &["at", "fault", "share", "methods", "prefix", "delay", "after"];
 
@@ -63,11 +64,28 @@ pub(in crate::drill) fn parse(
     document::parse(text, file, lookup, Shown::All, read).map(|(scenario, _)| scenario)
 }
 
-fn scenario(
-    root: Option<&Node>,
+/// Reads the scenario in a file; `None` where there is no such file.
+///
+/// # Errors
+///
+/// The file cannot be read, or everything that is wrong in it.
+pub(in crate::drill) fn from_file(
+    path: &Path,
     providers: Providers<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Scenario> {
+) -> Result<Option<Scenario>, ConfigErrors> {
+    let name = path.display().to_string();
+    let bytes = match document::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let folder = "is a folder; name a scenario's file".to_owned();
+            return Err(document::of_file(&name, document::refuse_read(&error, String::new(), folder)));
+        }
+    };
+    parse(document::decode(&bytes, &name)?, &name, providers, &environment).map(Some)
+}
+
+fn scenario(root: Option<&Node>, providers: Providers<'_>, findings: &mut Findings<'_>) -> Option<Scenario> {
     let Some(root) = root else {
         findings.error(Position { line: 1, column: 1 }, "", "the scenario is empty; `phases` are needed");
         return None;
@@ -248,7 +266,8 @@ fn target(text: &str, Providers(names): Providers<'_>) -> Result<Vec<usize>, Str
         return Ok((0..names.len()).collect());
     }
     let named = names.iter().position(|name| name == text);
-    let slot = named.or_else(|| ORDINALS.iter().position(|word| *word == text).filter(|at| *at < names.len()));
+    let slot =
+        named.or_else(|| ORDINALS.iter().position(|word| *word == text).filter(|at| *at < names.len()));
     slot.map(|slot| vec![slot]).ok_or_else(|| {
         let ordinals = ORDINALS.iter().take(names.len()).copied();
         let known: Vec<_> = names.iter().map(String::as_str).chain(ordinals).chain(["all"]).collect();
