@@ -21,7 +21,7 @@ use super::load::{self, read_each_once, read_together};
 use super::observe::{self, Counters};
 use super::scenario::{Phase, Scenario};
 use super::screen::Screen;
-use super::shares::{Demotion, Sample, demotion};
+use super::shares::{Demotion, Sample, demotion, is_used};
 use super::site::Site;
 use super::stage::Act;
 use super::wire::Wire;
@@ -94,6 +94,8 @@ pub(super) struct Player<'a> {
     counters: Counters,
     played: Vec<Played>,
     pending: Vec<Pending>,
+    /// The looks of the phase before.
+    samples: Vec<Sample>,
 }
 
 impl<'a> Player<'a> {
@@ -106,8 +108,20 @@ impl<'a> Player<'a> {
         stop: &'a CancellationToken,
     ) -> Self {
         let (counters, clock) = (Counters::default(), Clock::system());
-        let (played, pending) = (Vec::new(), Vec::new());
-        Self { site, load, admin, clock, screen, stop, names: site.names(), counters, played, pending }
+        let (played, pending, samples) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            site,
+            load,
+            admin,
+            clock,
+            screen,
+            stop,
+            names: site.names(),
+            counters,
+            played,
+            pending,
+            samples,
+        }
     }
 
     /// Plays all phases, and returns what they came to; after a stop those that were begun.
@@ -181,9 +195,13 @@ impl<'a> Player<'a> {
         }));
         let demotion = (faulty.len() < self.names.len())
             .then(|| {
-                faulty.iter().map(|slot| demotion(&samples, *slot)).max_by_key(|demotion| rank(*demotion))
+                faulty
+                    .iter()
+                    .map(|slot| demotion(&samples, *slot, is_used(&self.samples, *slot)))
+                    .max_by_key(|demotion| rank(*demotion))
             })
             .flatten();
+        self.samples = samples;
         self.settle(phase, act, lasted, rounds, demotion, before).await
     }
 

@@ -246,6 +246,7 @@ impl PhaseReport {
             self.hedges_won.to_string(),
             match self.demoted {
                 None | Some(Demotion::NotUsed) => "-".to_owned(),
+                Some(Demotion::AfterMs(0)) => "< 0.3 s".to_owned(),
                 Some(Demotion::AfterMs(ms)) => seconds(ms),
                 Some(Demotion::Never) => "never".to_owned(),
             },

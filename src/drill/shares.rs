@@ -22,7 +22,7 @@ pub(super) struct Sample {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Demotion {
-    /// It had no more than its leftovers from the start.
+    /// It had no more before the fault began either.
     NotUsed,
     /// So many milliseconds after the fault began.
     AfterMs(u64),
@@ -30,20 +30,32 @@ pub(super) enum Demotion {
     Never,
 }
 
-/// Tells how soon reads left the provider at `slot`; `samples` begins at the beginning of the fault.
-pub(super) fn demotion(samples: &[Sample], slot: usize) -> Demotion {
+/// Tells whether the provider at `slot` had more than its leftovers from the first sample to the last.
+pub(super) fn is_used(samples: &[Sample], slot: usize) -> bool {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return false };
+    is_busy(first, last, slot)
+}
+
+fn is_busy(from: &Sample, to: &Sample, slot: usize) -> bool {
+    let counts = to.reads.iter().zip(&from.reads);
+    let counts: Vec<_> = counts.map(|(after, before)| after.saturating_sub(*before)).collect();
+    let (all, its): (u64, u64) = (counts.iter().sum(), counts.get(slot).copied().unwrap_or(0));
+    // From fewer reads a share cannot be told.
+    all >= WINDOW_READS_MIN && its as f64 > all as f64 * LEFT_WITH
+}
+
+/// Tells how soon reads left the provider at `slot`; `samples` begins at the beginning of the fault, before which
+/// the provider was `used` or not.
+pub(super) fn demotion(samples: &[Sample], slot: usize, used: bool) -> Demotion {
     let mut last_busy = None;
     let (mut from, mut ends_busy) = (0, false);
     for to in 1..samples.len() {
-        let counts = samples[to].reads.iter().zip(&samples[from].reads);
-        let counts: Vec<_> = counts.map(|(after, before)| after.saturating_sub(*before)).collect();
-        let all: u64 = counts.iter().sum();
-        let its = counts.get(slot).copied().unwrap_or(0);
-        if all < WINDOW_READS_MIN && to + 1 < samples.len() {
+        let passed: u64 = samples[to].reads.iter().sum();
+        let before: u64 = samples[from].reads.iter().sum();
+        if passed.saturating_sub(before) < WINDOW_READS_MIN && to + 1 < samples.len() {
             continue;
         }
-        // The leftovers of a phase may be fewer reads than a share can be told from.
-        ends_busy = all >= WINDOW_READS_MIN && its as f64 > all as f64 * LEFT_WITH;
+        ends_busy = is_busy(&samples[from], &samples[to], slot);
         if ends_busy {
             last_busy = Some(samples[to].at);
         }
@@ -52,6 +64,8 @@ pub(super) fn demotion(samples: &[Sample], slot: usize) -> Demotion {
     match last_busy {
         _ if ends_busy => Demotion::Never,
         Some(at) => Demotion::AfterMs(u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
+        // It was left within the first window.
+        None if used => Demotion::AfterMs(0),
         None => Demotion::NotUsed,
     }
 }
@@ -84,7 +98,18 @@ mod tests {
                 let reads = vec![before[0] + its, before[1] + other];
                 samples.push(Sample { at: Duration::from_millis(250 * (number as u64 + 1)), reads });
             }
-            assert_eq!(demotion(&samples, 0), *expected, "{windows:?}");
+            assert_eq!(demotion(&samples, 0, false), *expected, "{windows:?}");
+            let used = if *expected == NotUsed { AfterMs(0) } else { *expected };
+            assert_eq!(demotion(&samples, 0, true), used, "{windows:?}");
         }
+    }
+
+    #[test]
+    fn a_provider_is_used_while_it_has_more_than_a_tenth() {
+        let sample = |one, other| Sample { at: Duration::ZERO, reads: vec![one, other] };
+        assert!(is_used(&[sample(0, 0), sample(9, 0), sample(11, 89)], 0));
+        assert!(!is_used(&[sample(0, 0), sample(10, 90)], 0));
+        assert!(!is_used(&[sample(0, 0), sample(5, 4)], 0), "too few");
+        assert!(!is_used(&[], 0));
     }
 }
