@@ -213,3 +213,7 @@ async fn ready(admin: &mut Client, load: &load::Site) -> Result<(), NotPlayed> {
     }
     Err(NotPlayed::because(format!("the gateway did not get ready within {START_LIMIT:?}: {reason}")))
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

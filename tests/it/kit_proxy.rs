@@ -8,11 +8,15 @@ use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::Instant;
+use triplicate::asset::Key;
+use triplicate::clock::Clock;
 use triplicate::drill::wire::{Fault, Rule, Wire};
+use triplicate::provider::s3::{S3Provider, S3Settings};
+use triplicate::provider::{DirListing, ErrorKind, Provider, ProviderId, contract};
 
 use crate::support::bucket::{self, Bucket};
 use crate::support::bunny::Bunny;
-use crate::support::servers::{Make, S3Server, SECRET};
+use crate::support::servers::{KEY_ID, Make, REGION, S3Server, SECRET};
 use crate::support::{eventually, http_client, wire_before};
 
 const BODY: &[u8] = b"0123456789abcdef";
@@ -85,6 +89,36 @@ async fn signed_requests_pass_unharmed_to_both_servers() {
         assert!(proxy.seen().iter().any(|seen| seen.range.as_deref() == Some("bytes=5-69999")));
         let stranger = bucket::client(&proxy.endpoint(), bucket.name(), "not-the-secret");
         assert!(stranger.get(&key).await.is_err(), "{make:?}: the proxy lends no signature");
+    }
+}
+
+#[tokio::test]
+async fn the_product_sends_signed_requests_through_a_proxy_to_both_servers() {
+    for make in [Make::SeaweedFs, Make::JuiceFs] {
+        let bucket = S3Server::shared(make).await.bucket().await;
+        let wire = wire_before(&bucket.server().endpoint()).await;
+        let settings = S3Settings {
+            endpoint: bucket.server().endpoint().parse().unwrap(),
+            region: REGION.to_owned(),
+            bucket: bucket.name().to_owned(),
+            access_key_id: KEY_ID.into(),
+            secret_access_key: SECRET.into(),
+            path_style: true,
+            via: Some(wire.address()),
+        };
+        let provider = S3Provider::new(ProviderId::new("s3-one"), settings, Clock::system()).unwrap();
+        contract::keeps_objects(&provider, &Clock::system()).await.unwrap();
+        contract::serves_ranges(&provider, &Clock::system()).await.unwrap();
+        contract::lists_dirs(&provider, &Clock::system()).await.unwrap();
+        assert!(wire.count("PUT", "blobs/") >= 10, "{make:?}: the requests came by");
+        assert!(wire.counts().blob_reads >= 10, "{make:?}");
+        wire.inject(Rule::from(Fault::Wiped).prefix("blobs/"));
+        let (key, listed) = (Key::part(Clock::system().upload_id(), 0), provider.list_dir("blobs/").await);
+        assert!(provider.get(&key, None).await.err().unwrap().is_not_found(), "{make:?}");
+        assert_eq!(listed.unwrap(), DirListing::default(), "{make:?}");
+        wire.inject(Fault::NoContainer);
+        let kind = provider.list_dir("names/").await.unwrap_err().kind;
+        assert_eq!(kind, ErrorKind::NoContainer, "{make:?}");
     }
 }
 

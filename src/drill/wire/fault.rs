@@ -128,3 +128,7 @@ impl From<Fault> for Rule {
         Self { fault, methods: Vec::new(), prefix: String::new(), left: None, share: 1.0 }
     }
 }
+
+#[cfg(test)]
+#[path = "fault_tests.rs"]
+mod tests;

@@ -30,6 +30,7 @@ use url::Url;
 
 use crate::asset::key::BLOBS;
 use crate::task::Tasks;
+use body::Shape;
 pub use fault::{Fault, Rule};
 pub use loopback::{Body, Connection, Cut, Handler, Loopback, full};
 pub use seen::Seen;
@@ -100,8 +101,12 @@ impl Wire {
     ///
     /// The URL names no such provider, its certificate could not be checked, or there is no free port.
     pub async fn before(upstream: &Url, seed: u64, tasks: &Tasks) -> Result<Self, WireError> {
+        Self::over(Upstream::new(upstream, tasks)?, seed, tasks)
+    }
+
+    fn over(upstream: Upstream, seed: u64, tasks: &Tasks) -> Result<Self, WireError> {
         let state = State {
-            upstream: Arc::new(Upstream::new(upstream, tasks)?),
+            upstream: Arc::new(upstream),
             tasks: tasks.clone(),
             rules: Mutex::default(),
             die: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -204,7 +209,7 @@ impl Handler for State {
             Some(fault) => self.befall(fault, request, &seen, connection).await,
             None => {
                 let answer = self.upstream.send(request.map(Either::Left)).await?;
-                Ok(self.deliver(answer, body::Shape::Plain, connection))
+                Ok(self.deliver(answer, Shape::Plain, connection))
             }
         }
     }
@@ -241,36 +246,35 @@ impl State {
             let _ = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
             return Ok(answer);
         }
-        match fault {
-            Fault::BlackHole => {
-                self.count_struck();
-                tokio::time::sleep(HOLD_LIMIT).await;
-                Err(Cut)
-            }
-            Fault::LostAnswer => {
-                self.count_struck();
-                let answer = self.upstream.send(request.map(Either::Left)).await?;
-                let _ = answer.into_body().collect().await;
-                connection.reset_at_end();
-                Err(Cut)
-            }
-            Fault::DelayRequest(delay) => self.delay(request, delay, connection).await,
-            Fault::DoubleRequest(delay) => self.double(request, delay, connection).await,
-            fault => {
-                let answer = self.upstream.send(request.map(Either::Left)).await?;
-                if let Fault::SlowFirstByte(delay) = fault {
-                    self.count_struck();
-                    tokio::time::sleep(delay).await;
-                    return Ok(self.deliver(answer, body::Shape::Plain, connection));
-                }
-                let seed = self.die.lock().random();
-                let (answer, shape) = delivery::spoil(&fault, answer, seed);
-                if shape.is_some() {
-                    self.count_struck();
-                }
-                Ok(self.deliver(answer, shape.unwrap_or(body::Shape::Plain), connection))
-            }
+        if let Fault::DelayRequest(delay) = fault {
+            return self.delay(request, delay, connection).await;
         }
+        if let Fault::DoubleRequest(delay) = fault {
+            return self.double(request, delay, connection).await;
+        }
+        if matches!(fault, Fault::BlackHole) {
+            self.count_struck();
+            tokio::time::sleep(HOLD_LIMIT).await;
+            return Err(Cut);
+        }
+        let answer = self.upstream.send(request.map(Either::Left)).await?;
+        if matches!(fault, Fault::LostAnswer) {
+            self.count_struck();
+            let _ = answer.into_body().collect().await;
+            connection.reset_at_end();
+            return Err(Cut);
+        }
+        if let Fault::SlowFirstByte(delay) = fault {
+            self.count_struck();
+            tokio::time::sleep(delay).await;
+            return Ok(self.deliver(answer, Shape::Plain, connection));
+        }
+        let seed = self.die.lock().random();
+        let (answer, shape) = delivery::spoil(&fault, answer, seed);
+        if shape.is_some() {
+            self.count_struck();
+        }
+        Ok(self.deliver(answer, shape.unwrap_or(Shape::Plain), connection))
     }
 
     /// The request goes on by itself: the client may leave meanwhile.
@@ -287,7 +291,7 @@ impl State {
             upstream.send(request.map(Either::Right)).await
         });
         let answer = late.await.ok().flatten().ok_or(Cut)??;
-        Ok(self.deliver(answer, body::Shape::Plain, connection))
+        Ok(self.deliver(answer, Shape::Plain, connection))
     }
 
     async fn double(
@@ -307,19 +311,14 @@ impl State {
             }
         }));
         let answer = self.upstream.send(request.map(Either::Right)).await?;
-        Ok(self.deliver(answer, body::Shape::Plain, connection))
+        Ok(self.deliver(answer, Shape::Plain, connection))
     }
 
     fn count_struck(&self) {
         self.struck.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn deliver(
-        &self,
-        answer: Response<Incoming>,
-        shape: body::Shape,
-        connection: Connection,
-    ) -> Response<Body> {
+    fn deliver(&self, answer: Response<Incoming>, shape: Shape, connection: Connection) -> Response<Body> {
         answer.map(|from| body::deliver(from, shape, connection, Arc::clone(&self.bytes)))
     }
 }
@@ -330,3 +329,8 @@ async fn whole(request: Request<Incoming>) -> Result<Request<Outgoing>, Cut> {
     let bytes = Limited::new(body, REQUEST_BYTES_MAX).collect().await.map_err(|_| Cut)?.to_bytes();
     Ok(Request::from_parts(parts, Outgoing::new(bytes)))
 }
+
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, Uri, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -98,7 +99,22 @@ impl Upstream {
             let config = rustls::ClientConfig::builder().with_root_certificates(none).with_no_client_auth();
             HttpsConnectorBuilder::new().with_tls_config(config)
         };
-        Ok(Self { base, client: client(tls, tasks) })
+        Ok(Self::over(base, tls, tasks))
+    }
+
+    fn over(base: Base, tls: HttpsConnectorBuilder<WantsSchemes>, tasks: &Tasks) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+        let client = Client::builder(Spawner(tasks.clone()))
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_LIMIT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .build(connector);
+        Self { base, client }
     }
 
     /// Returns where requests are addressed to.
@@ -134,29 +150,6 @@ impl Upstream {
     }
 }
 
-type Connector = HttpsConnector<HttpConnector>;
-
-fn client<B>(
-    tls: HttpsConnectorBuilder<hyper_rustls::builderstates::WantsSchemes>,
-    tasks: &Tasks,
-) -> Client<Connector, B>
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-{
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_LIMIT));
-    let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-    Client::builder(Spawner(tasks.clone()))
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_LIMIT)
-        .pool_max_idle_per_host(IDLE_MAX)
-        .build(connector)
-}
-
 /// Runs the client's connections as tasks that end with the others.
 #[derive(Debug, Clone)]
 struct Spawner(Tasks);
@@ -184,3 +177,7 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
 }
+
+#[cfg(test)]
+#[path = "upstream_tests.rs"]
+mod tests;

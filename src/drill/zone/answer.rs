@@ -166,36 +166,61 @@ pub(super) fn part(download: Download, range: Range<u64>) -> Response<Body> {
     answer
 }
 
-/// Says that nothing of an object of `bytes` was asked for.
-pub(super) fn unsatisfiable(bytes: u64) -> Response<Body> {
-    let mut answer = problem(StatusCode::RANGE_NOT_SATISFIABLE, "Requested Range Not Satisfiable");
-    insert(&mut answer, header::CONTENT_RANGE, format!("bytes */{bytes}"));
-    answer
+/// Why a request is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: &'static str,
+    /// The size of the object of which nothing was asked for.
+    object_bytes: Option<u64>,
 }
 
-/// Says that there is no such object.
-pub(super) fn missing() -> Response<Body> {
-    problem(StatusCode::NOT_FOUND, "Object Not Found")
-}
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message, object_bytes: None }
+    }
 
-/// Says how the store failed; only its plain word makes an object missing.
-pub(super) fn failure(error: &ProviderError) -> Response<Body> {
-    let (status, message) = match error.kind {
-        ErrorKind::NotFound => return missing(),
-        ErrorKind::Denied | ErrorKind::NoContainer => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-        ErrorKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
-        ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "The store did not answer in time"),
-        ErrorKind::Refused => (StatusCode::BAD_REQUEST, "Unable to do what was asked"),
-        ErrorKind::Corrupt => (StatusCode::BAD_REQUEST, "The Checksum does not match"),
-        ErrorKind::Unavailable | ErrorKind::Protocol => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "The store failed")
+    /// Says that there is no such object.
+    pub(super) fn missing() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Object Not Found")
+    }
+
+    /// Says that nothing of an object of `bytes` was asked for.
+    pub(super) fn unsatisfiable(bytes: u64) -> Self {
+        let refusal = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "Requested Range Not Satisfiable");
+        Self { object_bytes: Some(bytes), ..refusal }
+    }
+
+    /// Returns the answer.
+    pub(super) fn answer(self) -> Response<Body> {
+        let mut answer = said(self.status, self.message);
+        if let Some(bytes) = self.object_bytes {
+            insert(&mut answer, header::CONTENT_RANGE, format!("bytes */{bytes}"));
         }
-    };
-    problem(status, message)
+        answer
+    }
+}
+
+/// Only the store's plain word makes an object missing.
+impl From<ProviderError> for Refusal {
+    fn from(error: ProviderError) -> Self {
+        let (status, message) = match error.kind {
+            ErrorKind::NotFound => return Self::missing(),
+            ErrorKind::Denied | ErrorKind::NoContainer => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            ErrorKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+            ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "The store did not answer in time"),
+            ErrorKind::Refused => (StatusCode::BAD_REQUEST, "Unable to do what was asked"),
+            ErrorKind::Corrupt => (StatusCode::BAD_REQUEST, "The Checksum does not match"),
+            ErrorKind::Unavailable | ErrorKind::Protocol => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "The store failed")
+            }
+        };
+        Self::new(status, message)
+    }
 }
 
 /// Returns a short answer in JSON.
-pub(super) fn problem(status: StatusCode, message: &str) -> Response<Body> {
+pub(super) fn said(status: StatusCode, message: &str) -> Response<Body> {
     let body = json!({ "HttpCode": status.as_u16(), "Message": message });
     let mut answer = Response::new(full(body.to_string()));
     *answer.status_mut() = status;

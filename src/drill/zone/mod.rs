@@ -27,7 +27,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use self::answer::Rows;
+use self::answer::{Refusal, Rows};
 use self::vouched::Vouched;
 use super::wire::{Body, Connection, Cut, Handler, Loopback, WireError};
 use crate::asset::digest::Sha256Hasher;
@@ -98,8 +98,8 @@ impl Zone {
     }
 }
 
-/// An answer, or the answer that ends the request early.
-type Answer = Result<Response<Body>, Response<Body>>;
+/// An answer, or why there is none.
+type Answer = Result<Response<Body>, Refusal>;
 
 impl Handler for Counter {
     async fn handle(
@@ -107,7 +107,7 @@ impl Handler for Counter {
         request: Request<Incoming>,
         _connection: Connection,
     ) -> Result<Response<Body>, Cut> {
-        Ok(self.answer(request).await.unwrap_or_else(|refusal| refusal))
+        Ok(self.answer(request).await.unwrap_or_else(Refusal::answer))
     }
 }
 
@@ -119,42 +119,41 @@ impl Counter {
             return match parts.method {
                 Method::GET => self.list(&path).await,
                 // The service would remove everything below.
-                _ => Err(answer::problem(StatusCode::BAD_REQUEST, "A folder can only be listed")),
+                _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "A folder can only be listed")),
             };
         }
         let key = parse(&path).map(|kind| kind.key());
         match (parts.method.as_str(), key) {
             ("PUT", Some(key)) => self.put(&key, &parts.headers, body).await,
-            ("PUT", None) => Err(answer::problem(
-                StatusCode::BAD_REQUEST,
-                "Unable to upload file: not a key of this drill",
-            )),
-            ("GET" | "DESCRIBE" | "DELETE", None) => Err(answer::missing()),
+            ("PUT", None) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, "Unable to upload file: not a key of this drill"))
+            }
+            ("GET" | "DESCRIBE" | "DELETE", None) => Err(Refusal::missing()),
             ("GET", Some(key)) => self.get(&key, &parts.headers).await,
             ("DESCRIBE", Some(key)) => self.describe(&key).await,
             ("DELETE", Some(key)) => {
-                self.store.delete(&key).await.map_err(|error| answer::failure(&error))?;
+                self.store.delete(&key).await?;
                 self.vouched.forget(&key);
-                Ok(answer::problem(StatusCode::OK, "File deleted successfully."))
+                Ok(answer::said(StatusCode::OK, "File deleted successfully."))
             }
-            (_, _) => Err(answer::problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
+            (_, _) => Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")),
         }
     }
 
     /// Returns the path within the zone, for who has its password.
-    fn path<B>(&self, request: &Request<B>) -> Result<String, Response<Body>> {
+    fn path<B>(&self, request: &Request<B>) -> Result<String, Refusal> {
         let told = request.headers().get("accesskey").map_or(b"".as_slice(), |key| key.as_bytes());
         let known = bool::from(self.access_key.expose_secret().as_bytes().ct_eq(told));
         let path = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(&self.name));
         let Some(path) = path.and_then(|path| path.strip_prefix('/')).filter(|_| known) else {
-            return Err(answer::problem(StatusCode::UNAUTHORIZED, "Unauthorized"));
+            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized"));
         };
         let path = percent_decode_str(path).decode_utf8();
-        Ok(path.map_err(|_| answer::problem(StatusCode::BAD_REQUEST, "The path is no text"))?.into_owned())
+        Ok(path.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "The path is no text"))?.into_owned())
     }
 
     async fn list(&self, dir: &str) -> Answer {
-        let listing = self.store.list_dir(dir).await.map_err(|error| answer::failure(&error))?;
+        let listing = self.store.list_dir(dir).await?;
         let vouched = self.vouched.clone();
         let rows = Rows::new(&self.name, dir, listing, move |entry| vouched.told(entry));
         Ok(answer::listing(rows))
@@ -163,7 +162,7 @@ impl Counter {
     async fn put(&self, key: &Key, headers: &HeaderMap, body: Incoming) -> Answer {
         let told = headers.get("checksum").map(|told| {
             let sha256 = told.to_str().ok().and_then(|told| told.parse::<Sha256>().ok());
-            sha256.ok_or_else(|| answer::problem(StatusCode::BAD_REQUEST, "The Checksum is no SHA-256"))
+            sha256.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "The Checksum is no SHA-256"))
         });
         let told = told.transpose()?;
         let content_type = ["override-content-type", "content-type"]
@@ -176,23 +175,23 @@ impl Counter {
             Some((turn, receive(body).await))
         };
         let Ok(Some((_turn, received))) = tokio::time::timeout(UPLOAD_LIMIT, receiving).await else {
-            return Err(answer::problem(StatusCode::REQUEST_TIMEOUT, "The upload did not arrive in time"));
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "The upload did not arrive in time"));
         };
         let payload = received?;
         if told.is_some_and(|told| told != payload.sha256()) {
-            return Err(answer::problem(StatusCode::BAD_REQUEST, "The Checksum does not match"));
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "The Checksum does not match"));
         }
-        self.store.put(key, &payload, content_type).await.map_err(|error| answer::failure(&error))?;
+        self.store.put(key, &payload, content_type).await?;
         if let Ok(entry) = self.store.stat(key).await {
             self.vouched.remember(&entry, payload.sha256());
         }
-        Ok(answer::problem(StatusCode::CREATED, "File uploaded."))
+        Ok(answer::said(StatusCode::CREATED, "File uploaded."))
     }
 
     async fn get(&self, key: &Key, headers: &HeaderMap) -> Answer {
         let asked = headers.get(header::RANGE).and_then(|range| answer::range(range.to_str().ok()?));
         let Some(asked) = asked else {
-            let download = self.store.get(key, None).await.map_err(|error| answer::failure(&error))?;
+            let download = self.store.get(key, None).await?;
             return Ok(answer::whole(download));
         };
         // Clients know the size, as a rule, so that it need not be looked up before.
@@ -202,21 +201,21 @@ impl Counter {
             match self.store.get(key, Some(first..end)).await {
                 Ok(download) => return Ok(answer::part(download, first..end)),
                 Err(error) if error.kind == ErrorKind::Protocol => {}
-                Err(error) => return Err(answer::failure(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        let entry = self.store.stat(key).await.map_err(|error| answer::failure(&error))?;
-        let range = within(asked, entry.bytes).ok_or_else(|| answer::unsatisfiable(entry.bytes))?;
-        let download = self.store.get(key, Some(range.clone())).await;
-        download.map(|download| answer::part(download, range)).map_err(|error| answer::failure(&error))
+        let entry = self.store.stat(key).await?;
+        let range = within(asked, entry.bytes).ok_or_else(|| Refusal::unsatisfiable(entry.bytes))?;
+        let download = self.store.get(key, Some(range.clone())).await?;
+        Ok(answer::part(download, range))
     }
 
     async fn describe(&self, key: &Key) -> Answer {
-        let entry = self.store.stat(key).await.map_err(|error| answer::failure(&error))?;
+        let entry = self.store.stat(key).await?;
         let sha256 = match self.vouched.told(&entry) {
             Some(sha256) => sha256,
             None => {
-                let download = self.store.get(key, None).await.map_err(|error| answer::failure(&error))?;
+                let download = self.store.get(key, None).await?;
                 let sha256 = hash(download).await?;
                 self.vouched.remember(&entry, sha256);
                 sha256
@@ -238,28 +237,28 @@ fn within(asked: (Option<u64>, Option<u64>), bytes: u64) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
-async fn receive(mut body: Incoming) -> Result<Payload, Response<Body>> {
+async fn receive(mut body: Incoming) -> Result<Payload, Refusal> {
     let (mut chunks, mut bytes, mut hasher) = (Vec::new(), 0, Sha256Hasher::new());
     while let Some(frame) = body.frame().await {
-        let broken = |_| answer::problem(StatusCode::BAD_REQUEST, "The upload broke off");
+        let broken = |_| Refusal::new(StatusCode::BAD_REQUEST, "The upload broke off");
         let chunk: Bytes = frame.map_err(broken)?.into_data().unwrap_or_default();
         bytes += chunk.len() as u64;
         if bytes > UPLOAD_BYTES_MAX {
-            return Err(answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "The upload is too large"));
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The upload is too large"));
         }
         hasher.update(&chunk);
         chunks.push(chunk);
     }
     if bytes == 0 {
-        return Err(answer::problem(StatusCode::BAD_REQUEST, "Nothing was uploaded"));
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "Nothing was uploaded"));
     }
     Ok(Payload::with_sha256(chunks, hasher.finish()))
 }
 
-async fn hash(mut download: Download) -> Result<Sha256, Response<Body>> {
+async fn hash(mut download: Download) -> Result<Sha256, Refusal> {
     let mut hasher = Sha256Hasher::new();
     while let Some(chunk) = download.body.next().await {
-        hasher.update(&chunk.map_err(|error| answer::failure(&error))?);
+        hasher.update(&chunk?);
     }
     Ok(hasher.finish())
 }
