@@ -161,6 +161,13 @@ fn every_misuse_is_told_with_status_64() {
         (&["--audit", "--max-rate", "fast/s"], "such as `50MiB/s`"),
         (&["--audit", "--report"], "a value is required"),
         (&["--audit", "--resume=1"], "unexpected value '1'"),
+    ];
+    assert_all_misused(table);
+}
+
+#[test]
+fn every_misuse_of_a_drill_is_told_with_status_64() {
+    let table: &[(&[&str], &str)] = &[
         (&["--drill"], "a value is required"),
         (&["--drill", ""], "a value is required"),
         (&["--drill", "year", "--audit"], "cannot be used with"),
@@ -176,6 +183,11 @@ fn every_misuse_is_told_with_status_64() {
         (&["--reads", "5"], "--drill"),
         (&["--check", "--report", "x"], "cannot be used with"),
     ];
+    assert_all_misused(table);
+}
+
+/// Each of the arguments is refused with status 64 and a text that holds the fragment.
+fn assert_all_misused(table: &[(&[&str], &str)]) {
     for (args, fragment) in table {
         let stop = parse(args).map(|invocation| format!("{args:?} is {invocation:?}")).unwrap_err();
         let told = stop.0.to_string();

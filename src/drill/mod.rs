@@ -14,6 +14,7 @@
 
 mod content;
 mod fault;
+mod faults;
 mod figures;
 mod ledger;
 mod load;

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{self, Kind};
+use super::fault::Kind;
+use super::faults::Begun;
 use super::load::client::Client;
 use super::load::{self, read_each_once, read_together};
 use super::observe::{self, Counters};
@@ -24,13 +24,10 @@ use super::screen::Screen;
 use super::shares::{Demotion, Sample, demotion, is_used};
 use super::site::Site;
 use super::stage::Act;
-use super::wire::Wire;
 use crate::clock::Clock;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long a flapping provider is down, and then up.
-const FLAP: Duration = Duration::from_secs(1);
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -175,14 +172,15 @@ impl<'a> Player<'a> {
         let faulty = phase.faulty();
         self.pending.retain(|pending| !faulty.contains(&pending.slot));
         let before = self.passed();
-        let flapping = self.begin_faults(phase).await?;
+        let begun =
+            Begun::begin(self.site, phase, &self.load.tasks).await.map_err(|error| error.to_string())?;
         let act = Act::open(phase, self.clock.now());
         curtain.send_replace(Some(act.clone()));
         let (load, together) = (self.load.clone(), self.load.load.together);
         let rounds = async { if together { read_together(&load, &act).await } else { 0 } };
         let (rounds, samples) = tokio::join!(rounds, self.watch(phase, &act));
         let lasted = act.began.elapsed();
-        self.end_faults(&faulty, flapping).await;
+        begun.end(self.site).await;
         let wiped = |slot: &usize| {
             phase.faults.iter().any(|fault| fault.kind == Kind::Wiped && fault.slots.contains(slot))
         };
@@ -249,55 +247,19 @@ impl<'a> Player<'a> {
         self.settle(&phase, act, lasted, 0, None, before).await
     }
 
-    async fn begin_faults(
-        &self,
-        phase: &Phase,
-    ) -> Result<Vec<(CancellationToken, JoinHandle<Option<()>>)>, String> {
-        let mut flapping = Vec::new();
-        for fault in &phase.faults {
-            for slot in &fault.slots {
-                let wire = &self.site.wires[*slot];
-                fault::rules(fault).into_iter().for_each(|rule| wire.inject(rule));
-                if fault.kind == Kind::Wiped {
-                    self.site.wipe(*slot).await.map_err(|error| error.to_string())?;
-                }
-                if fault.kind == Kind::Refused {
-                    wire.refuse().await;
-                }
-                if fault.kind == Kind::Flapping {
-                    let stop = CancellationToken::new();
-                    flapping
-                        .push((stop.clone(), self.load.tasks.spawn("flapping", flap(wire.clone(), stop))));
-                }
-            }
-        }
-        Ok(flapping)
-    }
-
-    async fn end_faults(&self, faulty: &[usize], flapping: Vec<(CancellationToken, JoinHandle<Option<()>>)>) {
-        for (stop, task) in flapping {
-            stop.cancel();
-            // A panic in it was logged.
-            drop(task.await);
-        }
-        for slot in faulty {
-            self.site.wires[*slot].restore().await;
-        }
-    }
-
     /// Watches a phase until its end, and returns what had passed at each look.
     async fn watch(&mut self, phase: &Phase, act: &Arc<Act>) -> Vec<Sample> {
         let refuses = |kind| matches!(kind, Kind::Refused | Kind::Flapping);
         let by_calls = phase.faults.iter().any(|fault| refuses(fault.kind));
         let mut samples = vec![self.sample(Duration::ZERO, by_calls).await];
-        let (mut looked, mut told) = (act.began, act.began);
+        let (mut looked, mut told, mut complete) = (act.began, act.began, false);
         loop {
             act.changed(LOOK_EVERY.saturating_sub(looked.elapsed())).await;
             let now = self.clock.now();
             if now.duration_since(looked) >= LOOK_EVERY {
                 looked = now;
                 samples.push(self.sample(act.began.elapsed(), by_calls).await);
-                self.look_for_recoveries().await;
+                complete = self.look_for_recoveries(phase).await;
             }
             if now.duration_since(told) >= TELL_EVERY {
                 told = now;
@@ -305,7 +267,7 @@ impl<'a> Player<'a> {
             }
             let all_read = act.is_closed() && act.is_quiet();
             let in_time = phase.length.is_none_or(|length| act.began.elapsed() < length);
-            let recovered = phase.until_recovered && self.pending.is_empty() && looked > act.began;
+            let recovered = phase.until_recovered && self.pending.is_empty() && complete;
             if all_read || !in_time || recovered || self.stop.is_cancelled() {
                 act.close();
                 samples.push(self.sample(act.began.elapsed(), by_calls).await);
@@ -332,12 +294,13 @@ impl<'a> Player<'a> {
         Sample { at, reads }
     }
 
-    async fn look_for_recoveries(&mut self) {
-        if self.pending.is_empty() {
-            return;
+    /// Asks the gateway, where somebody wants to know, and tells whether every provider has all that it should.
+    async fn look_for_recoveries(&mut self, phase: &Phase) -> bool {
+        if self.pending.is_empty() && !phase.until_recovered {
+            return false;
         }
         // A gateway that does not answer now is asked again at the next look.
-        let Ok(Some(providers)) = observe::status(&mut self.admin).await else { return };
+        let Ok(Some(providers)) = observe::status(&mut self.admin).await else { return false };
         let mut waiting = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             let status = providers.get(&self.names[pending.slot]);
@@ -358,6 +321,7 @@ impl<'a> Player<'a> {
             };
         }
         self.pending = waiting;
+        providers.values().all(|provider| provider.is_complete())
     }
 
     /// Returns requests for parts, and requests that a fault happened to, on all wires.
@@ -373,21 +337,5 @@ fn rank(demotion: Demotion) -> u64 {
         Demotion::NotUsed => 0,
         Demotion::AfterMs(milliseconds) => milliseconds.saturating_add(1),
         Demotion::Never => u64::MAX,
-    }
-}
-
-/// Refuses and serves by turns until `stop`.
-async fn flap(wire: Arc<Wire>, stop: CancellationToken) {
-    loop {
-        wire.refuse().await;
-        tokio::select! {
-            () = tokio::time::sleep(FLAP) => {}
-            () = stop.cancelled() => return,
-        }
-        wire.restore().await;
-        tokio::select! {
-            () = tokio::time::sleep(FLAP) => {}
-            () = stop.cancelled() => return,
-        }
     }
 }

@@ -32,7 +32,7 @@
 //!         prefix: blobs/           # keys that begin so [all; as the kind is meant]
 //!         delay: 2s                # of slow-first-byte [2s], and between the pieces of dribble [1s]
 //!         after: 12KiB             # where reset, stall, short-body and flipped-bit strike [stall, short-body: 512; else a random byte]
-//!   - { name: recovery, until: recovered, for: 30s }   # ends once all are healthy again, at most after this
+//!   - { name: recovery, until: recovered, for: 30s }   # ends once all are healthy and lack nothing, at most after this
 //! ```
 //!
 //! Faults begin and end with their phase. `wiped` empties the provider when its phase begins, and nothing
@@ -109,7 +109,7 @@ pub(super) struct Phase {
     pub reads: Option<u64>,
     /// The time after which it ends.
     pub length: Option<Duration>,
-    /// Whether it ends once all providers are healthy again.
+    /// Whether it ends once all providers are healthy again and lack no copy.
     pub until_recovered: bool,
     /// What is wrong meanwhile.
     pub faults: Vec<Fault>,
