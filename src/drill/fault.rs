@@ -158,15 +158,7 @@ impl Kind {
 /// Returns what happens to requests on the wire; nothing for faults of the whole provider.
 pub(super) fn rules(fault: &Fault) -> Vec<Rule> {
     let broken = broken(fault);
-    // The rules stand one behind the other: a later one meets what the earlier ones let pass.
-    let mut left = 1.0;
-    let share = fault.share / broken.len().max(1) as f64;
-    let shares = broken.iter().map(|_| {
-        let part = if left > share { share / left } else { 1.0 };
-        left -= share;
-        part
-    });
-    let shares: Vec<_> = shares.collect();
+    let shares = shares(fault.share, broken.len());
     let methods: Vec<&str> = match fault.methods.as_slice() {
         [] => fault.kind.methods().to_vec(),
         chosen => chosen.iter().map(|method| method.as_str()).collect(),
@@ -174,6 +166,14 @@ pub(super) fn rules(fault: &Fault) -> Vec<Rule> {
     let prefix = fault.prefix.as_deref().unwrap_or(fault.kind.prefix());
     let rule = |(broken, share)| Rule::from(broken).methods(&methods).prefix(prefix).share(share);
     broken.into_iter().zip(shares).map(rule).collect()
+}
+
+/// Splits a share evenly over rules that stand one behind the other: a later one meets what the earlier ones let
+/// pass.
+fn shares(share: f64, rules: usize) -> Vec<f64> {
+    let each = share / rules.max(1) as f64;
+    let met = |number: usize| 1.0 - each * number as f64;
+    (0..rules).map(|number| (each / met(number)).min(1.0)).collect()
 }
 
 fn broken(fault: &Fault) -> Vec<Broken> {
@@ -204,4 +204,43 @@ fn broken(fault: &Fault) -> Vec<Broken> {
         Kind::LostAnswer => Broken::LostAnswer,
     };
     vec![one]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_behind_one_another_share_evenly() {
+        let table: [(f64, usize, &[f64]); 5] = [
+            (1.0, 0, &[]),
+            (0.3, 1, &[0.3]),
+            (0.5, 2, &[0.25, 1.0 / 3.0]),
+            (1.0, 2, &[0.5, 1.0]),
+            (0.0, 2, &[0.0, 0.0]),
+        ];
+        for (share, rules, expected) in table {
+            assert_eq!(shares(share, rules), expected, "{share} over {rules}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart_and_only_faults_of_the_whole_provider_have_no_rules() {
+        let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            let fault = Fault {
+                slots: vec![0],
+                kind,
+                share: 1.0,
+                methods: Vec::new(),
+                prefix: None,
+                delay: None,
+                after: None,
+            };
+            assert_eq!(rules(&fault).is_empty(), !kind.is_of_requests(), "{kind:?}");
+        }
+    }
 }

@@ -49,6 +49,14 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn the_documented_scenario_can_be_played() {
+    let text = include_str!("../../docs/scenario.yaml");
+    let scenario = read(text).unwrap();
+    assert_eq!((scenario.load.writers, scenario.load.reads_per_second), (2, Some(500.0)));
+    assert_eq!(scenario.phases.len(), 3);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     const START: &str = "name: a\n";
     const PHASES: &str = "phases: [{ name: b, reads: 1 }]\n";

@@ -1,42 +1,13 @@
 //! Scenarios: what a drill plays, as checked values.
 //!
-//! A scenario is a YAML file, or one of those that are built in ([`builtin`]). Every key:
-//!
-//! ```yaml
-//! name: my-bad-day                 # for the report; needed
-//! about: One line for people.      # optional
-//! seed: 1                          # contents, sizes, order of reads and dice of faults [1]
-//! load:
-//!   readers: 16                    # keep-alive connections that read [16]
-//!   assets: 200                    # uploaded before the first phase [200]
-//!   sizes:                         # a mix; within a class each doubling is as likely [icons, see below]
-//!     - { from: 1KiB, to: 64KiB, weight: 90 }
-//!     - { from: 64KiB, to: 1MiB, weight: 9 }
-//!     - { from: 1MiB, to: 8MiB, weight: 1 }
-//!   ranges: 10%                    # the share of reads that ask for a range [10%]
-//!   pace: 500/s                    # reads a second over all readers [none: each reads as fast as it is served]
-//!   together: false                # all readers ask for one asset at the same moment, asset after asset [false]
-//!   writers: 2                     # connections that overwrite assets while they are read [0]
-//!   writes: 4/s                    # over all writers [none: as fast as they are acknowledged]
-//!   deletes: 5%                    # the share of writes that delete; the next write brings the asset back [0%]
-//!   cache: 0                       # the gateway's memory cache [0: every read goes to a provider]
-//! phases:                          # played one after the other; needed
-//!   - { name: healthy, reads: 2000 }         # ends after so many reads
-//!   - name: the first one is away
-//!     for: 10s                               # ends after this time; with `reads` too, whichever is first
-//!     faults:
-//!       - at: first                # first, second, third … as configured, a provider's name, or all
-//!         fault: slow-first-byte   # `triplicate --drill list` names every kind
-//!         share: 1%                # of the requests that fit [100%; throttled and flaky ones 50%]
-//!         methods: [GET]           # [all; as the kind is meant]
-//!         prefix: blobs/           # keys that begin so [all; as the kind is meant]
-//!         delay: 2s                # of slow-first-byte [2s], and between the pieces of dribble [1s]
-//!         after: 12KiB             # where reset, stall, short-body and flipped-bit strike [stall, short-body: 512; else a random byte]
-//!   - { name: recovery, until: recovered, for: 30s }   # ends once all are healthy and lack nothing, at most after this
-//! ```
+//! A scenario is a YAML file, or one of those that are built in ([`builtin`]).
 //!
 //! Faults begin and end with their phase. `wiped` empties the provider when its phase begins, and nothing
-//! puts back what was there but the gateway.
+//! puts back what was there but the gateway. This scenario has every key:
+//!
+//! ```yaml
+#![doc = include_str!("../../../docs/scenario.yaml")]
+//! ```
 
 pub(super) mod builtin;
 mod read;
