@@ -136,7 +136,7 @@ async fn a_stop_ends_the_phase_and_empties_the_providers() {
     let config = configured(folder.path());
     let scenario = "
 name: tiny
-load: { readers: 1, assets: 2, sizes: [{ from: 1KiB, to: 2KiB }] }
+load: { readers: 16, assets: 2, sizes: [{ from: 1KiB, to: 2KiB }], pace: 100/s, writers: 1, writes: 1/s }
 phases: [{ name: long, for: 24h }]
 ";
     let stop = CancellationToken::new();

@@ -20,6 +20,8 @@ pub(super) struct Act {
     pub(super) began: Instant,
     /// Its figures.
     pub(super) figures: Mutex<Figures>,
+    /// Whether nobody writes in it.
+    pub(super) writers_rest: bool,
     tickets: AtomicU64,
     tickets_max: Option<u64>,
     closed: AtomicBool,
@@ -36,6 +38,7 @@ impl Act {
         Arc::new(Self {
             began: now,
             figures: Mutex::new(Figures::new(&phase.name)),
+            writers_rest: phase.until_recovered,
             tickets: AtomicU64::new(0),
             tickets_max: phase.reads,
             closed: AtomicBool::new(false),

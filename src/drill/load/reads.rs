@@ -29,6 +29,9 @@ pub(super) async fn keep_reading(site: Site, reader: usize, mut stage: Stage, st
             if wait_for_turn(&site, &ticket, &stop).await {
                 let asked = choose(&site, &mut dice);
                 read(&site, &mut client, ticket, asked).await;
+            } else if stop.is_cancelled() {
+                // Whoever came back for tickets that nobody uses would keep the stop from being seen.
+                return;
             }
             continue;
         }

@@ -68,6 +68,13 @@ pub(super) async fn keep_writing(site: Site, writer: usize, mut stage: Stage) {
             }
             continue;
         };
+        if act.writers_rest {
+            // With a write always under way some copy would always be missing.
+            if stage.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
         let asset = own[dice.random_range(0..own.len())];
         let is_there = matches!(site.ledger.newest(asset).1, Some(Written::Put { .. }));
         let deletes = is_there && dice.random::<f64>() < site.load.deletes;
