@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -11,6 +12,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::{EXIT_FINE, EXIT_USAGE};
 use crate::config::scalar;
+use crate::drill;
+
+/// The most reads of a phase of a drill.
+const READS_MAX: u64 = 1_000_000_000;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,10 +24,14 @@ Examples:
   triplicate --new-token shop-backend        make a token
   triplicate --audit                         compare all providers
   triplicate --audit=bytes --repair          read and hash everything, mend what is found
+  triplicate --drill list                    name the built-in drills
+  triplicate --drill year                    play a year of real outages over three providers of its own
+  triplicate --drill wiped --config own.yaml play a drill over empty buckets
 
 Exit status:
   --check  0 fine, 2 something to fix
   --audit  0 clean, 1 faults found and all repaired, 2 faults remain, 3 could not tell
+  --drill  0 every read was right, 1 some failed or were wrong, 3 could not be played
   all      64 usage or configuration error";
 
 /// What was typed, flag by flag.
@@ -32,20 +41,21 @@ Exit status:
     version,
     about = "Keeps every asset in triplicate on several storage providers and serves it over HTTP",
     after_help = EXAMPLES,
-    group = ArgGroup::new("mode").args(["check", "new_token", "audit"]),
+    group = ArgGroup::new("mode").args(["check", "new_token", "audit", "drill"]),
+    group = ArgGroup::new("reported").args(["audit", "drill"]),
 )]
 struct Flags {
     /// Configuration file [default: ./providers.yaml, or what is built in where there is none]
     #[arg(long, value_name = "FILE", conflicts_with = "new_token")]
     config: Option<PathBuf>,
     /// Address of the public listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit", "drill"])]
     listen: Option<SocketAddr>,
     /// Address of the admin listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit", "drill"])]
     admin: Option<SocketAddr>,
     /// What is logged: a level, or directives such as `info,triplicate=debug` [default: info; with --check
-    /// and --audit: warn]
+    /// and --audit: warn; with --drill: error]
     #[arg(long, value_name = "DIRECTIVES", value_parser = directives)]
     log: Option<String>,
     /// Writes logs and reports as JSON
@@ -64,34 +74,55 @@ struct Flags {
         default_missing_value = "checksum", hide_possible_values = true
     )]
     audit: Option<AuditLevel>,
+    /// Plays a scenario of faults over a real gateway under load and says what its clients saw: a file, or a
+    /// built-in drill (`list` names them). Without --config over three providers of its own; those of a
+    /// configuration must be empty, and are emptied again
+    #[arg(long, value_name = "SCENARIO", value_parser = NonEmptyStringValueParser::new())]
+    drill: Option<String>,
+    /// Writes the report to this file: with --audit each finding as one JSON object a line, with --drill one
+    /// JSON document
+    #[arg(long, value_name = "FILE", requires = "reported", conflicts_with_all = OTHER_MODES)]
+    report: Option<PathBuf>,
     #[command(flatten)]
     audit_flags: AuditFlags,
+    #[command(flatten)]
+    drill_flags: DrillFlags,
 }
 
 /// A flag's `requires` alone is satisfied by another mode, since that rules the required one out.
 const OTHER_MODES: [&str; 2] = ["check", "new_token"];
+const NO_AUDIT: [&str; 3] = ["check", "new_token", "drill"];
+const NO_DRILL: [&str; 3] = ["check", "new_token", "audit"];
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "With --audit")]
 struct AuditFlags {
     /// Mends what is found
-    #[arg(long, requires = "audit", conflicts_with_all = OTHER_MODES)]
+    #[arg(long, requires = "audit", conflicts_with_all = NO_AUDIT)]
     repair: bool,
     /// Looks only at names that begin so
-    #[arg(long, value_name = "P", requires = "audit", conflicts_with_all = OTHER_MODES, value_parser = prefix)]
+    #[arg(long, value_name = "P", requires = "audit", conflicts_with_all = NO_AUDIT, value_parser = prefix)]
     prefix: Option<String>,
     /// Looks only at a share of the names, such as `1%`
-    #[arg(long, value_name = "SHARE", requires = "audit", conflicts_with_all = OTHER_MODES, value_parser = share)]
+    #[arg(long, value_name = "SHARE", requires = "audit", conflicts_with_all = NO_AUDIT, value_parser = share)]
     sample: Option<f64>,
     /// Reads no faster than this, such as `50MiB/s`
-    #[arg(long, value_name = "RATE", requires = "audit", conflicts_with_all = OTHER_MODES, value_parser = rate)]
+    #[arg(long, value_name = "RATE", requires = "audit", conflicts_with_all = NO_AUDIT, value_parser = rate)]
     max_rate: Option<u64>,
     /// Goes on where an audit was interrupted
-    #[arg(long, requires = "audit", conflicts_with_all = OTHER_MODES)]
+    #[arg(long, requires = "audit", conflicts_with_all = NO_AUDIT)]
     resume: bool,
-    /// Writes each finding to this file, as one JSON object a line
-    #[arg(long, value_name = "FILE", requires = "audit", conflicts_with_all = OTHER_MODES)]
-    report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "With --drill")]
+struct DrillFlags {
+    /// Reads so often in each phase that ends after some reads
+    #[arg(long, value_name = "N", requires = "drill", conflicts_with_all = NO_DRILL, value_parser = reads)]
+    reads: Option<u64>,
+    /// Draws contents, sizes and faults from this number
+    #[arg(long, value_name = "N", requires = "drill", conflicts_with_all = NO_DRILL)]
+    seed: Option<u64>,
 }
 
 /// What is to be done, and how.
@@ -125,6 +156,13 @@ pub enum Command {
     },
     /// Compare the providers.
     Audit(AuditArgs),
+    /// Play a scenario of faults, or name the built-in ones.
+    Drill {
+        /// A file, a built-in drill, or `list`.
+        scenario: String,
+        /// How it is played.
+        options: drill::Options,
+    },
 }
 
 /// How the providers are compared.
@@ -184,23 +222,32 @@ impl Invocation {
 
 impl From<Flags> for Invocation {
     fn from(flags: Flags) -> Self {
-        let Flags { config, listen, admin, log, json, check, new_token, audit, audit_flags } = flags;
-        let command = match (check, new_token, audit) {
-            (_, Some(name), _) => Command::NewToken { name },
-            (_, _, Some(level)) => Command::Audit(AuditArgs {
+        let Flags { config, listen, admin, log, json, check, new_token, audit, drill, report, .. } = flags;
+        let (audit_flags, DrillFlags { reads, seed }) = (flags.audit_flags, flags.drill_flags);
+        let command = match (check, new_token, audit, drill) {
+            (_, Some(name), _, _) => Command::NewToken { name },
+            (_, _, _, Some(scenario)) => {
+                Command::Drill { scenario, options: drill::Options { reads, seed, report, json } }
+            }
+            (_, _, Some(level), None) => Command::Audit(AuditArgs {
                 level,
                 repair: audit_flags.repair,
                 prefix: audit_flags.prefix,
                 sample: audit_flags.sample,
                 max_bytes_per_second: audit_flags.max_rate,
                 resume: audit_flags.resume,
-                report: audit_flags.report,
+                report,
             }),
-            (true, None, None) => Command::Check,
-            (false, None, None) => Command::Serve,
+            (true, None, None, None) => Command::Check,
+            (false, None, None, None) => Command::Serve,
         };
-        let quiet = matches!(command, Command::Check | Command::Audit(_));
-        let log = log.unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
+        let usual = match command {
+            Command::Serve | Command::NewToken { .. } => "info",
+            Command::Check | Command::Audit(_) => "warn",
+            // What it warns of is done to it on purpose.
+            Command::Drill { .. } => "error",
+        };
+        let log = log.unwrap_or_else(|| usual.to_owned());
         Self { command, config, listen, admin, log, json }
     }
 }
@@ -235,12 +282,9 @@ fn prefix(text: &str) -> Result<String, String> {
 
 /// Reads a share such as `1%` as a part of 1.
 fn share(text: &str) -> Result<f64, String> {
-    let digits =
-        text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
-        .map(|percent: f64| percent / 100.0)
+    scalar::share(text)
+        .ok()
+        .filter(|share| *share > 0.0)
         .ok_or_else(|| "write a percentage above 0% and up to 100%, such as `1%`".to_owned())
 }
 
@@ -250,6 +294,14 @@ fn rate(text: &str) -> Result<u64, String> {
         .and_then(|size| scalar::size(size).ok())
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "write a size above 0 and `/s`, such as `50MiB/s`".to_owned())
+}
+
+/// Reads a number of reads.
+fn reads(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|reads| (1..=READS_MAX).contains(reads))
+        .ok_or_else(|| format!("write a whole number from 1 to {READS_MAX}"))
 }
 
 /// Checks directives, and refuses the slip that they would take in silence: `debgu` names no module.

@@ -8,7 +8,9 @@ fn parse(args: &[&str]) -> Result<Invocation, Stop> {
 fn audit(args: &[&str]) -> AuditArgs {
     match parse(args).unwrap().command {
         Command::Audit(audit) => audit,
-        command @ (Command::Serve | Command::Check | Command::NewToken { .. }) => panic!("{command:?}"),
+        command @ (Command::Serve | Command::Check | Command::NewToken { .. } | Command::Drill { .. }) => {
+            panic!("{command:?}")
+        }
     }
 }
 
@@ -67,6 +69,32 @@ fn an_audit_has_its_level_and_its_flags() {
     assert_eq!(all, expected);
     assert_eq!(audit(&["--audit", "--sample=0.5%"]).sample, Some(0.005));
     assert_eq!(audit(&["--audit", "--sample=100%"]).sample, Some(1.0));
+}
+
+#[test]
+fn a_drill_has_its_scenario_and_its_flags() {
+    let drill = parse(&["--drill", "year"]).unwrap();
+    let command = Command::Drill { scenario: "year".to_owned(), options: drill::Options::default() };
+    assert_eq!((drill.command, drill.log.as_str(), drill.config), (command, "error", None));
+    let all = [
+        "--drill=a.yaml",
+        "--config",
+        "b",
+        "--json",
+        "--reads",
+        "7",
+        "--seed",
+        "8",
+        "--report",
+        "c",
+        "--log",
+        "off",
+    ];
+    let all = parse(&all).unwrap();
+    let options = drill::Options { reads: Some(7), seed: Some(8), report: Some("c".into()), json: true };
+    assert_eq!(all.command, Command::Drill { scenario: "a.yaml".to_owned(), options });
+    assert_eq!((all.log.as_str(), all.json), ("off", true));
+    assert_eq!(all.config.as_deref(), Some(std::path::Path::new("b")));
 }
 
 #[test]
@@ -134,6 +162,32 @@ fn every_misuse_is_told_with_status_64() {
         (&["--audit", "--report"], "a value is required"),
         (&["--audit", "--resume=1"], "unexpected value '1'"),
     ];
+    assert_all_misused(table);
+}
+
+#[test]
+fn every_misuse_of_a_drill_is_told_with_status_64() {
+    let table: &[(&[&str], &str)] = &[
+        (&["--drill"], "a value is required"),
+        (&["--drill", ""], "a value is required"),
+        (&["--drill", "year", "--audit"], "cannot be used with"),
+        (&["--drill", "year", "--check"], "cannot be used with"),
+        (&["--drill", "year", "--listen", "127.0.0.1:1"], "cannot be used with"),
+        (&["--drill", "year", "--admin", "127.0.0.1:1"], "cannot be used with"),
+        (&["--drill", "year", "--repair"], "cannot be used with"),
+        (&["--drill", "year", "--sample", "1%"], "cannot be used with"),
+        (&["--drill", "year", "--reads", "0"], "a whole number from 1"),
+        (&["--drill", "year", "--seed", "-1"], "unexpected argument '-1'"),
+        (&["--audit", "--reads", "5"], "cannot be used with"),
+        (&["--audit", "--seed", "5"], "cannot be used with"),
+        (&["--reads", "5"], "--drill"),
+        (&["--check", "--report", "x"], "cannot be used with"),
+    ];
+    assert_all_misused(table);
+}
+
+/// Each of the arguments is refused with status 64 and a text that holds the fragment.
+fn assert_all_misused(table: &[(&[&str], &str)]) {
     for (args, fragment) in table {
         let stop = parse(args).map(|invocation| format!("{args:?} is {invocation:?}")).unwrap_err();
         let told = stop.0.to_string();

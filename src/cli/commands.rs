@@ -11,6 +11,7 @@ use crate::audit::{self, AuditOptions, Level};
 use crate::clock::Clock;
 use crate::config::record_key::{self, Missing};
 use crate::config::{Config, Loaded};
+use crate::drill::{self, Drill, Screen};
 use crate::gateway::{self, Gateway, Greeting, StartError, fleet};
 use crate::provider::Fleet;
 
@@ -113,6 +114,22 @@ pub(super) async fn audit(loaded: Loaded, args: &AuditArgs, json: bool) -> u8 {
         state_dir: config.state,
     };
     audit::run(fleet, key, clock, options).await
+}
+
+/// Plays a drill; a signal ends it early, and its providers are emptied all the same.
+pub(super) async fn drill(drill: Drill, config: Option<Config>) -> u8 {
+    let (stop, screen) = (CancellationToken::new(), Screen::standard());
+    let told = async {
+        match stop_signal().await {
+            Ok(()) => stop.cancel(),
+            Err(error) => warn!(%error, "signals cannot be listened for"),
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        status = drill::run(drill, config.as_ref(), &screen, &stop) => status,
+        never = told => never,
+    }
 }
 
 fn bare_fleet(config: &Config, clock: &Clock) -> Result<Fleet, u8> {

@@ -3,8 +3,9 @@
 //! 1. `args` reads the flags into an [`Invocation`]; a misuse ends here with status 64.
 //! 2. `--new-token` needs no configuration and is done at once.
 //! 3. For the others `start` loads the configuration and puts the flags over it; an error ends here with
-//!    status 64. Then the log and the runtime are started.
-//! 4. `commands` serves, checks or audits.
+//!    status 64. Then the log and the runtime are started. A drill needs no configuration, and has a scenario
+//!    to be read.
+//! 4. `commands` serves, checks, audits or plays a drill.
 //!
 //! What is printed for a program to read goes to the standard output, the log and all else to the standard
 //! error.
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 pub use args::{AuditArgs, AuditLevel, Command, Invocation};
 
 use crate::config::token::TokenText;
+use crate::drill;
 
 /// The command did what it was asked for.
 const EXIT_FINE: u8 = 0;
@@ -47,6 +49,14 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Audit(args) => start::with_configuration(invocation, async move |loaded| {
             commands::audit(loaded, args, json).await
         }),
+        Command::Drill { scenario, .. } if scenario == drill::LIST => {
+            // A reader that went away has what it wanted.
+            let _ = writeln!(std::io::stdout(), "{}", drill::list());
+            EXIT_FINE
+        }
+        Command::Drill { scenario, options } => {
+            start::with_drill(invocation, scenario, options, commands::drill)
+        }
     }
 }
 

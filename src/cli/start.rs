@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Command, EXIT_START, EXIT_USAGE, Invocation};
 use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Loaded, Origin};
+use crate::drill::{self, Drill, Refusal};
 
 /// Loads the configuration, starts the log and the runtime, and runs a command in it.
 pub(super) fn with_configuration(invocation: &Invocation, command: impl AsyncFnOnce(Loaded) -> u8) -> u8 {
@@ -17,8 +18,36 @@ pub(super) fn with_configuration(invocation: &Invocation, command: impl AsyncFnO
     };
     log(invocation);
     tell(invocation, &loaded);
+    in_runtime(command(loaded))
+}
+
+/// Loads the configuration if one is named, and a scenario, starts the log and the runtime, and plays the drill.
+pub(super) fn with_drill(
+    invocation: &Invocation,
+    scenario: &str,
+    options: &drill::Options,
+    command: impl AsyncFnOnce(Drill, Option<Config>) -> u8,
+) -> u8 {
+    let config = invocation.config.as_ref().map(|_| load(invocation)).transpose();
+    let config = match config {
+        Ok(loaded) => loaded.map(|loaded| loaded.config),
+        Err(status) => return status,
+    };
+    let drill = match Drill::load(scenario, config.as_ref(), options.clone()) {
+        Ok(drill) => drill,
+        Err(Refusal::Malformed(errors)) => return refuse(&errors, "scenario", invocation.json),
+        Err(refusal @ Refusal::Unknown { .. }) => {
+            let _ = writeln!(std::io::stderr(), "error: {refusal}");
+            return EXIT_USAGE;
+        }
+    };
+    log(invocation);
+    in_runtime(command(drill, config))
+}
+
+fn in_runtime(command: impl Future<Output = u8>) -> u8 {
     match Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command(loaded)),
+        Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             error!(%error, "the runtime cannot be started");
             EXIT_START
@@ -32,7 +61,7 @@ fn load(invocation: &Invocation) -> Result<Loaded, u8> {
         Some(path) => Config::load(path),
         None => Config::load_default(),
     };
-    let loaded = loaded.map_err(|errors| refuse(&errors, invocation.json))?;
+    let loaded = loaded.map_err(|errors| refuse(&errors, "configuration", invocation.json))?;
     let config = loaded.config.with_listeners(invocation.listen, invocation.admin).map_err(|flaw| {
         let _ = writeln!(std::io::stderr(), "error: {flaw}");
         EXIT_USAGE
@@ -41,7 +70,7 @@ fn load(invocation: &Invocation) -> Result<Loaded, u8> {
 }
 
 /// Prints every error; the log is not started yet, since nothing runs.
-fn refuse(errors: &ConfigErrors, json: bool) -> u8 {
+fn refuse(errors: &ConfigErrors, what: &str, json: bool) -> u8 {
     let mut stderr = std::io::stderr().lock();
     if json {
         for problem in errors.problems() {
@@ -50,7 +79,7 @@ fn refuse(errors: &ConfigErrors, json: bool) -> u8 {
     } else {
         let count = errors.problems().len();
         let noun = if count == 1 { "error" } else { "errors" };
-        let _ = writeln!(stderr, "{errors}\nThe configuration has {count} {noun}.");
+        let _ = writeln!(stderr, "{errors}\nThe {what} has {count} {noun}.");
     }
     EXIT_USAGE
 }

@@ -6,7 +6,7 @@
 use std::env::VarError;
 
 /// Looks up a variable of the environment.
-pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
 
 /// Replaces every `${…}` of `raw`.
 ///

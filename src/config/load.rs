@@ -1,23 +1,18 @@
 //! Loading: the text of the file, and what stands in for a file that is not there.
 
 use std::env::VarError;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::document::{Shown, decode, of_file, read};
 use super::interpolate::Lookup;
-use super::problem::{ConfigErrors, Lines, Problem};
-use super::reader::{Finding, Findings};
-use super::tree::{self, Position};
-use super::{Config, file};
+use super::problem::{ConfigErrors, Problem};
+use super::{Config, document, file};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "providers.yaml";
 /// The configuration that is used where that file is missing: three folders below `./data`.
 const BUILT_IN: &str = include_str!("../../providers.yaml");
-/// The largest file, in bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A configuration, and what came with it.
 #[derive(Debug, Clone)]
@@ -77,49 +72,15 @@ impl Config {
     }
 }
 
-/// Reads at most one byte more than is allowed.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn refuse_read(error: &std::io::Error) -> String {
-    let kind = error.kind();
-    if kind == ErrorKind::NotFound {
-        return format!(
-            "there is no such file; copy the repository's {DEFAULT_FILE} there, or name another with --config FILE"
-        );
-    }
-    if kind == ErrorKind::PermissionDenied {
-        return "cannot be read: give this user the right to read it".to_owned();
-    }
-    if kind == ErrorKind::IsADirectory {
-        return format!("is a folder; write --config FOLDER/{DEFAULT_FILE}");
-    }
-    format!("cannot be read: {error}")
-}
-
-fn decode<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, ConfigErrors> {
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(of_file(name, "is larger than 1MiB, which is no configuration"));
-    }
-    std::str::from_utf8(bytes).map_err(|error| {
-        // What comes before the error is valid.
-        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        let at = Position { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 };
-        let message = "is not UTF-8 here; save the file as UTF-8".to_owned();
-        ConfigErrors::new(vec![Problem::at(&Arc::from(name), at, String::new(), message)])
-    })
-}
-
-fn of_file(name: &str, message: impl Into<String>) -> ConfigErrors {
-    ConfigErrors::new(vec![Problem::of_file(name, message)])
+    let missing = format!(
+        "there is no such file; copy the repository's {DEFAULT_FILE} there, or name another with --config FILE"
+    );
+    document::refuse_read(error, missing, format!("is a folder; write --config FOLDER/{DEFAULT_FILE}"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-fn environment(name: &str) -> Result<String, VarError> {
+pub(crate) fn environment(name: &str) -> Result<String, VarError> {
     // Looking up a name with `=` or NUL could panic; interpolation lets no such name through.
     std::env::var(name)
 }
@@ -131,20 +92,7 @@ pub(super) fn parse(
     base: &Path,
     lookup: Lookup<'_>,
 ) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    let name: Arc<str> = name.into();
-    let problem = |finding: Finding| Problem::at(&name, finding.at, finding.path, finding.message);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut tree = tree::parse(text)
-        .map_err(|flaw| ConfigErrors::new(vec![Problem::at(&name, flaw.at, String::new(), flaw.message)]))?;
-    let lines = Lines::new(text, &tree);
-    let mut findings = Findings::new(lookup, std::mem::take(&mut tree.refused));
-    let config = file::read(tree.root.as_ref(), base, &mut findings);
-    let show =
-        |found: Vec<Finding>| found.into_iter().map(|found| problem(found).with_line(&lines)).collect();
-    match config {
-        Some(config) => Ok((config, show(findings.warnings))),
-        None => Err(ConfigErrors::new(show(findings.errors))),
-    }
+    document::parse(text, name, lookup, Shown::Open, |root, findings| file::read(root, base, findings))
 }
 
 #[cfg(test)]

@@ -10,24 +10,26 @@
 //! the configuration itself, the record key and the generated token. It opens no listener and calls no
 //! provider.
 
+pub(crate) mod document;
 mod file;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod interpolate;
+pub(crate) mod interpolate;
 mod load;
 mod problem;
 mod providers;
-mod reader;
+pub(crate) mod reader;
 pub mod record_key;
 pub mod scalar;
 mod secret_file;
 pub mod token;
-mod tree;
+pub(crate) mod tree;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use load::environment;
 pub use load::{DEFAULT_FILE, Loaded, Origin};
 pub use problem::{ConfigErrors, Problem};
 pub use tree::Position;

@@ -167,6 +167,11 @@ impl<'a> Lines<'a> {
         Self { lines: text.lines().collect(), hidden }
     }
 
+    /// Shows every line: a text without secrets.
+    pub(super) fn all(text: &'a str) -> Self {
+        Self { lines: text.lines().collect(), hidden: BTreeSet::new() }
+    }
+
     /// Returns the line of `at` up to a comment, which may say anything.
     fn shown(&self, at: Position) -> Option<String> {
         let line = self.lines.get(at.line - 1).filter(|_| !self.hidden.contains(&at.line))?;

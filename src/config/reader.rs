@@ -15,22 +15,22 @@ const SHOWN_CHARS_MAX: usize = 60;
 const LIKENESS_MIN: f64 = 0.65;
 
 /// What was found so far, and where variables of the environment come from.
-pub(super) struct Findings<'a> {
-    pub(super) lookup: Lookup<'a>,
-    pub(super) errors: Vec<Finding>,
-    pub(super) warnings: Vec<Finding>,
+pub(crate) struct Findings<'a> {
+    pub(crate) lookup: Lookup<'a>,
+    pub(crate) errors: Vec<Finding>,
+    pub(crate) warnings: Vec<Finding>,
 }
 
 /// One thing that was found.
-pub(super) struct Finding {
-    pub(super) at: Position,
-    pub(super) path: String,
-    pub(super) message: String,
+pub(crate) struct Finding {
+    pub(crate) at: Position,
+    pub(crate) path: String,
+    pub(crate) message: String,
 }
 
 impl<'a> Findings<'a> {
     /// Starts with what the parser refused.
-    pub(super) fn new(lookup: Lookup<'a>, refused: Vec<Flaw>) -> Self {
+    pub(crate) fn new(lookup: Lookup<'a>, refused: Vec<Flaw>) -> Self {
         let refused = refused.into_iter();
         let errors =
             refused.map(|flaw| Finding { at: flaw.at, path: String::new(), message: flaw.message }).collect();
@@ -38,35 +38,35 @@ impl<'a> Findings<'a> {
     }
 
     /// Adds an error.
-    pub(super) fn error(&mut self, at: Position, path: &str, message: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: Position, path: &str, message: impl Into<String>) {
         self.errors.push(Finding { at, path: path.to_owned(), message: message.into() });
     }
 
     /// Adds a warning.
-    pub(super) fn warn(&mut self, at: Position, path: &str, message: impl Into<String>) {
+    pub(crate) fn warn(&mut self, at: Position, path: &str, message: impl Into<String>) {
         self.warnings.push(Finding { at, path: path.to_owned(), message: message.into() });
     }
 }
 
 /// A map that is being read.
-pub(super) struct Section<'t> {
-    pub(super) at: Position,
-    pub(super) path: String,
+pub(crate) struct Section<'t> {
+    pub(crate) at: Position,
+    pub(crate) path: String,
     fields: HashMap<&'t str, Field<'t>>,
 }
 
 /// A value that is being read.
 #[derive(Clone)]
-pub(super) struct Field<'t> {
+pub(crate) struct Field<'t> {
     /// Where it is; for an empty value and one below its key, where the key is.
-    pub(super) at: Position,
-    pub(super) path: String,
+    pub(crate) at: Position,
+    pub(crate) path: String,
     node: &'t Node,
 }
 
 impl<'t> Section<'t> {
     /// Opens a map, and finds doubled keys.
-    pub(super) fn open(field: &Field<'t>, findings: &mut Findings<'_>) -> Option<Self> {
+    pub(crate) fn open(field: &Field<'t>, findings: &mut Findings<'_>) -> Option<Self> {
         let entries: &'t [(Key, Node)] = match &field.node.kind {
             NodeKind::Map(entries) => entries,
             NodeKind::Refused => return None,
@@ -93,7 +93,7 @@ impl<'t> Section<'t> {
     }
 
     /// Finds keys that are not among `known`.
-    pub(super) fn refuse_unknown(&self, field: &Field<'t>, known: &[&str], findings: &mut Findings<'_>) {
+    pub(crate) fn refuse_unknown(&self, field: &Field<'t>, known: &[&str], findings: &mut Findings<'_>) {
         let NodeKind::Map(entries) = &field.node.kind else { return };
         for (key, node) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let (shown, message) = match nearest(&key.text, known) {
@@ -105,12 +105,12 @@ impl<'t> Section<'t> {
     }
 
     /// Returns a value, if it is there.
-    pub(super) fn get(&self, key: &str) -> Option<&Field<'t>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Field<'t>> {
         self.fields.get(key)
     }
 
     /// Returns a value that must be there.
-    pub(super) fn require(&self, key: &str, findings: &mut Findings<'_>) -> Option<&Field<'t>> {
+    pub(crate) fn require(&self, key: &str, findings: &mut Findings<'_>) -> Option<&Field<'t>> {
         let field = self.fields.get(key);
         if field.is_none() {
             findings.error(self.at, &join(&self.path, key), "is missing; add it");
@@ -119,7 +119,7 @@ impl<'t> Section<'t> {
     }
 
     /// Reads an optional value.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         key: &str,
         findings: &mut Findings<'_>,
@@ -129,7 +129,7 @@ impl<'t> Section<'t> {
     }
 
     /// Reads a value that must be there.
-    pub(super) fn read_required<T>(
+    pub(crate) fn read_required<T>(
         &self,
         key: &str,
         findings: &mut Findings<'_>,
@@ -139,7 +139,7 @@ impl<'t> Section<'t> {
     }
 
     /// Reads a secret that must be there.
-    pub(super) fn read_secret<T>(
+    pub(crate) fn read_secret<T>(
         &self,
         key: &str,
         findings: &mut Findings<'_>,
@@ -149,7 +149,7 @@ impl<'t> Section<'t> {
     }
 
     /// Opens an optional map below this one; a missing one reads as empty.
-    pub(super) fn section(&self, key: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<Self> {
+    pub(crate) fn section(&self, key: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<Self> {
         let field = self.get(key)?;
         let section = Self::open(field, findings)?;
         section.refuse_unknown(field, known, findings);
@@ -157,7 +157,7 @@ impl<'t> Section<'t> {
     }
 
     /// Returns the items of an optional list; a missing one reads as empty.
-    pub(super) fn list(&self, key: &str, findings: &mut Findings<'_>) -> Vec<Field<'t>> {
+    pub(crate) fn list(&self, key: &str, findings: &mut Findings<'_>) -> Vec<Field<'t>> {
         self.get(key).map(|field| field.items(findings)).unwrap_or_default()
     }
 
@@ -169,12 +169,12 @@ impl<'t> Section<'t> {
 
 impl<'t> Field<'t> {
     /// Wraps the root of a tree.
-    pub(super) fn root(node: &'t Node) -> Self {
+    pub(crate) fn root(node: &'t Node) -> Self {
         Self { at: node.at, path: String::new(), node }
     }
 
     /// Reads one value; the message of a failure tells it as it stands in the file.
-    pub(super) fn parse<T>(
+    pub(crate) fn parse<T>(
         &self,
         findings: &mut Findings<'_>,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -186,7 +186,7 @@ impl<'t> Field<'t> {
     }
 
     /// Reads one value that no message may tell.
-    pub(super) fn parse_hidden<T>(
+    pub(crate) fn parse_hidden<T>(
         &self,
         findings: &mut Findings<'_>,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -196,7 +196,7 @@ impl<'t> Field<'t> {
     }
 
     /// Returns the items of a list.
-    pub(super) fn items(&self, findings: &mut Findings<'_>) -> Vec<Field<'t>> {
+    pub(crate) fn items(&self, findings: &mut Findings<'_>) -> Vec<Field<'t>> {
         match &self.node.kind {
             NodeKind::List(items) => {
                 let fields = items.iter().enumerate();
@@ -240,7 +240,7 @@ impl<'t> Field<'t> {
 }
 
 /// Finds the name that was probably meant.
-pub(super) fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     if text.len() > SHOWN_CHARS_MAX {
         return None;
     }
@@ -261,7 +261,7 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// Quotes a value of the file for a message.
-pub(super) fn quote(raw: &str) -> String {
+pub(crate) fn quote(raw: &str) -> String {
     let mut shown: String = raw.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
     if raw.chars().count() > SHOWN_CHARS_MAX {
         shown.push('…');

@@ -22,12 +22,12 @@ const NAME_BYTES_MAX: usize = 63;
 const SECRET_BYTES_MAX: usize = 4096;
 
 /// Reads `true` or `false`.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "is neither `true` nor `false`".to_owned())
 }
 
 /// Reads a whole number within `range`.
-pub(super) fn integer(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+pub(crate) fn integer(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     number
         .filter(|number| range.contains(number))
@@ -49,8 +49,19 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads a share such as `1%` as a part of 1, both ends included.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let digits =
+        text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .map(|percent: f64| percent / 100.0)
+        .ok_or_else(|| "is not a share: write a percentage from 0% to 100%, such as `1%`".to_owned())
+}
+
 /// Reads a duration within `range`, such as `2s` or `7d`.
-pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let form = "is not a duration: write a number with a unit such as `500ms`, `2s`, `5m`, `12h` or `7d`";
     let duration = humantime::parse_duration(text).map_err(|_| form.to_owned())?;
     if range.contains(&duration) {

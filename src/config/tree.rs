@@ -22,17 +22,17 @@ pub struct Position {
 }
 
 /// A value with its place.
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Where it begins.
-    pub(super) at: Position,
+    pub(crate) at: Position,
     /// The last line that it touches.
-    pub(super) last_line: usize,
+    pub(crate) last_line: usize,
     /// What it is.
-    pub(super) kind: NodeKind,
+    pub(crate) kind: NodeKind,
 }
 
 /// What a value is.
-pub(super) enum NodeKind {
+pub(crate) enum NodeKind {
     /// Nothing was written, or `~`, or `null`.
     Empty,
     /// A raw text.
@@ -46,27 +46,27 @@ pub(super) enum NodeKind {
 }
 
 /// A key of a map.
-pub(super) struct Key {
+pub(crate) struct Key {
     /// Where it begins.
-    pub(super) at: Position,
+    pub(crate) at: Position,
     /// Its text.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// What is wrong at a place.
-pub(super) struct Flaw {
+pub(crate) struct Flaw {
     /// Where.
-    pub(super) at: Position,
+    pub(crate) at: Position,
     /// What, free of the values of scalars.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// A text that is YAML, apart from what is refused.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     /// The root of the first document, unless there is none.
-    pub(super) root: Option<Node>,
+    pub(crate) root: Option<Node>,
     /// What is refused.
-    pub(super) refused: Vec<Flaw>,
+    pub(crate) refused: Vec<Flaw>,
 }
 
 /// Parses one YAML document.
@@ -74,7 +74,7 @@ pub(super) struct Tree {
 /// # Errors
 ///
 /// The first place where the text is not YAML; what follows it cannot be judged.
-pub(super) fn parse(text: &str) -> Result<Tree, Flaw> {
+pub(crate) fn parse(text: &str) -> Result<Tree, Flaw> {
     let mut builder = Builder { parser: Parser::new_from_str(text), refused: Vec::new() };
     let root = builder.document().map_err(|flaw| explain_interpolation(text, flaw))?;
     Ok(Tree { root, refused: builder.refused })

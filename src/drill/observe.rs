@@ -1,0 +1,148 @@
+//! What the gateway says of itself while it is drilled: its metrics and its status.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::load::client::Client;
+
+/// How long the admin listener may take to answer.
+const ADMIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Counters of the gateway at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Counters {
+    /// Events by kind.
+    pub(super) events: BTreeMap<String, f64>,
+    /// Reads of providers by kind (`first`, `hedge`, `retry`), where the gateway tells them.
+    pub(super) upstream_reads: BTreeMap<String, f64>,
+    /// Calls that read an object, by provider.
+    pub(super) gets: BTreeMap<String, f64>,
+}
+
+/// A provider as the gateway's status shows it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct ProviderStatus {
+    name: String,
+    health: String,
+    canary: String,
+    copies_missing: u64,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    fresh: bool,
+    providers: Vec<ProviderStatus>,
+}
+
+impl ProviderStatus {
+    /// Tells whether the gateway counts on the provider again.
+    pub(super) fn is_well(&self) -> bool {
+        self.health == "healthy" && self.canary == "ours"
+    }
+
+    /// Tells whether the provider has all that it should.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_well() && self.copies_missing == 0
+    }
+}
+
+impl Counters {
+    /// Reads the gateway's metrics.
+    ///
+    /// # Errors
+    ///
+    /// The admin listener does not answer; the text says how.
+    pub(super) async fn read(admin: &mut Client) -> Result<Self, String> {
+        let text = admin.fetch("/metrics", ADMIN_LIMIT).await?;
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut counters = Self::default();
+        for (name, labels, value) in text.lines().filter_map(sample) {
+            let by = |key| label(labels, key).to_owned();
+            let sum = match name {
+                "triplicate_events_total" => counters.events.entry(by("kind")),
+                "triplicate_upstream_reads_total" => counters.upstream_reads.entry(by("kind")),
+                "triplicate_provider_calls_total" if label(labels, "operation") == "get" => {
+                    counters.gets.entry(by("provider"))
+                }
+                _ => continue,
+            };
+            *sum.or_default() += value;
+        }
+        counters
+    }
+
+    /// Returns how many events of a kind there were since `before`.
+    pub(super) fn events_since(&self, before: &Self, kind: &str) -> u64 {
+        grown(&self.events, &before.events, kind) as u64
+    }
+
+    /// Returns reads of providers beyond the first of each, as a part of the first ones, since `before`.
+    pub(super) fn extra_since(&self, before: &Self) -> Option<f64> {
+        let grown = |kind| grown(&self.upstream_reads, &before.upstream_reads, kind);
+        let first = grown("first");
+        (first > 0.0).then(|| (grown("hedge") + grown("retry")) / first)
+    }
+}
+
+fn grown(after: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>, kind: &str) -> f64 {
+    let at = |counters: &BTreeMap<String, f64>| counters.get(kind).copied().unwrap_or(0.0);
+    at(after) - at(before)
+}
+
+/// Splits a line of OpenMetrics into name, labels and value.
+fn sample(line: &str) -> Option<(&str, &str, f64)> {
+    let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    Some((name, labels.trim_end_matches('}'), value.parse().ok()?))
+}
+
+/// Returns the value of a label; the values that are asked for hold no quotes.
+fn label<'a>(labels: &'a str, key: &str) -> &'a str {
+    let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim_matches('"'))
+}
+
+/// Reads the status of every provider, by name; `None` while the index is not fresh.
+///
+/// # Errors
+///
+/// The admin listener does not answer; the text says how.
+pub(super) async fn status(admin: &mut Client) -> Result<Option<BTreeMap<String, ProviderStatus>>, String> {
+    let text = admin.fetch("/api/status", ADMIN_LIMIT).await?;
+    let status: Status = serde_json::from_slice(&text).map_err(|error| format!("/api/status: {error}"))?;
+    let providers = status.providers.into_iter().map(|provider| (provider.name.clone(), provider));
+    Ok(status.fresh.then(|| providers.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_summed_by_the_label_that_matters() {
+        let before = Counters::parse("triplicate_events_total{kind=\"takeover\",provider=\"a\"} 1\n");
+        let after = Counters::parse(
+            "# TYPE triplicate_events counter\n\
+             triplicate_events_total{kind=\"takeover\",provider=\"a\"} 3\n\
+             triplicate_events_total{kind=\"takeover\",provider=\"b\"} 2\n\
+             triplicate_events_total{provider=\"b\",kind=\"hedge_won\"} 7\n\
+             triplicate_upstream_reads_total{kind=\"first\"} 200\n\
+             triplicate_upstream_reads_total{kind=\"hedge\"} 6\n\
+             triplicate_upstream_reads_total{kind=\"retry\"} 4\n\
+             triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"ok\"} 5\n\
+             triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"timeout\"} 1\n\
+             triplicate_provider_calls_total{provider=\"a\",operation=\"put\",outcome=\"ok\"} 9\n# EOF\n",
+        );
+        assert_eq!(after.events_since(&before, "takeover"), 4);
+        assert_eq!(after.events_since(&before, "hedge_won"), 7);
+        assert_eq!(after.events_since(&before, "repair"), 0);
+        assert_eq!(after.extra_since(&before), Some(0.05));
+        assert_eq!(after.gets["a"], 6.0);
+        assert_eq!(before.extra_since(&Counters::default()), None);
+    }
+}
