@@ -74,6 +74,8 @@ pub enum EventKind {
     Canary,
     /// A record is forged or has an unknown format.
     BadRecord,
+    /// A snapshot of the index is forged, damaged or of an unknown format, and is ignored.
+    BadSnapshot,
     /// The local index was rebuilt.
     IndexRebuilt,
     /// A provider's clock and ours differ too much.
@@ -92,6 +94,7 @@ impl EventKind {
             Self::Health => "health",
             Self::Canary => "canary",
             Self::BadRecord => "bad_record",
+            Self::BadSnapshot => "bad_snapshot",
             Self::IndexRebuilt => "index_rebuilt",
             Self::ClockSkew => "clock_skew",
         }

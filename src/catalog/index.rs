@@ -6,6 +6,8 @@
 //!
 //! All calls block on local disk; the catalog runs them off the async workers.
 
+mod bulk;
+
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -331,7 +333,7 @@ fn create(db: &Connection, fingerprint: &str) -> Result<()> {
 }
 
 /// Removes a database with its journals; what cannot be removed fails when it is opened.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);

@@ -72,6 +72,7 @@ impl Stack {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             feed_interval: std::time::Duration::from_secs(2),
+            retention: std::time::Duration::from_secs(7 * 24 * 3_600),
         };
         let catalog = Catalog::open(state.path(), parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
