@@ -11,6 +11,8 @@ mod gateways;
 mod identity;
 mod index;
 mod reads;
+mod snapshot_faults;
+mod snapshots;
 mod writes;
 
 use std::sync::Arc;
@@ -44,6 +46,13 @@ impl Site {
     fn stack(&self, clock: Clock) -> Stack {
         let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
         Stack::new(providers.collect(), clock, CACHE)
+    }
+
+    /// A gateway with the index that `stack` left, after a restart.
+    fn restart(&self, stack: Stack, clock: Clock) -> Stack {
+        let Stack { state, .. } = stack;
+        let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
+        Stack::within(state, providers.collect(), clock, CACHE)
     }
 
     /// Removes all that lies at a provider, behind everybody's back.

@@ -53,6 +53,16 @@ pub fn disk(folder: &Path, name: &str, clock: &Clock) -> Arc<dyn Provider> {
 impl Stack {
     /// Builds a stack with an empty index; nothing runs by itself.
     pub fn new(providers: Vec<Arc<dyn Provider>>, clock: Clock, cache_bytes: u64) -> Self {
+        Self::within(tempfile::tempdir().unwrap(), providers, clock, cache_bytes)
+    }
+
+    /// Builds a stack over the index that an earlier one left in its state folder.
+    pub fn within(
+        state: tempfile::TempDir,
+        providers: Vec<Arc<dyn Provider>>,
+        clock: Clock,
+        cache_bytes: u64,
+    ) -> Self {
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
         let bare = Fleet::new(providers);
         let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
@@ -63,7 +73,6 @@ impl Stack {
             Arc::new(metered) as Arc<dyn Provider>
         });
         let fleet = Fleet::new(metered.collect());
-        let state = tempfile::tempdir().unwrap();
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
         let parts = catalog::Parts {
             fleet: fleet.clone(),
