@@ -7,14 +7,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use tokio::time::Instant;
 
-use super::{Catalog, IndexUnusable, Sighting};
+use super::{Catalog, IndexError, IndexUnusable, Inner, Parts, Sighting};
 use crate::asset::key::{self, FeedMinute, KeyKind};
+use crate::asset::{NameHash, Version};
 use crate::provider::{Entry, ProviderError, Slot};
 
 /// If no majority of the providers was loaded within this time, traffic is taken by cold rules once any
 /// provider has answered.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was written longer ago than this share of the retention may have been removed without a trace.
+const REACH_SHARE: u32 = 2;
+/// Further back than this, a feed is not followed: a listing is quicker.
+const REACH_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Names or a feed could not be taken into the index.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,6 +32,14 @@ pub enum LoadError {
     /// The index did not take it.
     #[error(transparent)]
     Index(#[from] IndexUnusable),
+}
+
+impl Parts {
+    /// Returns how old knowledge may be that is brought up to date from feeds alone. Beyond the retention a
+    /// tombstone may be gone, with its feed entry, and what it deleted would come to life again.
+    pub(super) fn reach(&self) -> Duration {
+        if self.retention.is_zero() { REACH_MAX } else { (self.retention / REACH_SHARE).min(REACH_MAX) }
+    }
 }
 
 /// What a listed feed entry says: the provider holds the version completely. With the entry's minute.
@@ -117,5 +132,32 @@ impl Catalog {
         self.change(names, move |index| index.apply_feed(slot, cursor, &sightings)).await?;
         self.0.heard.fetch_add(heard, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Tells whether the index was fresh once, in this life or an earlier one. Before, it may hold a part of
+    /// an old snapshot, and nothing may be told on its word alone.
+    pub fn was_fresh(&self) -> bool {
+        self.0.was_fresh.load(Ordering::Acquire)
+    }
+
+    pub(super) async fn missing_of(
+        &self,
+        versions: Vec<(NameHash, Version)>,
+    ) -> Result<Vec<Option<u64>>, IndexUnusable> {
+        self.blocking_with(move |inner| inner.index.missing_of(&versions)).await
+    }
+
+    pub(super) fn polled(&self, slot: Slot, began: Instant) {
+        self.0.feeds.lock()[slot.0].polled = Some(began);
+        self.is_fresh();
+    }
+
+    pub(super) async fn blocking_with<T, F>(&self, work: F) -> Result<T, IndexUnusable>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, IndexError> + Send + 'static,
+    {
+        let inner = self.0.clone();
+        self.blocking(move || work(&inner)).await
     }
 }

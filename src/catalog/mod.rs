@@ -35,7 +35,7 @@ pub use known::KnownVersion;
 pub use marks::WritingGuard;
 
 use crate::asset::key::FeedMinute;
-use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey, Version};
+use crate::asset::{AssetName, Kind, NameHash, Record, RecordKey};
 use crate::clock::Clock;
 use crate::provider::{Fleet, Slot, Trust};
 use crate::telemetry::{Event, EventKind, Telemetry};
@@ -47,10 +47,6 @@ use marks::Marks;
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// A feed counts as fresh for this many intervals.
 const FRESH_INTERVALS: u32 = 3;
-/// What was written longer ago than this share of the retention may have been removed without a trace.
-const REACH_SHARE: u32 = 2;
-/// Further back than this, a feed is not followed: a listing is quicker.
-const REACH_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// What the catalog is made of.
 #[derive(Debug, Clone)]
@@ -69,14 +65,6 @@ pub struct Parts {
     pub feed_interval: Duration,
     /// How long superseded and deleted versions are kept; zero means for ever.
     pub retention: Duration,
-}
-
-impl Parts {
-    /// Returns how old knowledge may be that is brought up to date from feeds alone. Beyond the retention a
-    /// tombstone may be gone, with its feed entry, and what it deleted would come to life again.
-    fn reach(&self) -> Duration {
-        if self.retention.is_zero() { REACH_MAX } else { (self.retention / REACH_SHARE).min(REACH_MAX) }
-    }
 }
 
 /// The catalog of one gateway; cheap to clone.
@@ -201,12 +189,6 @@ impl Catalog {
             self.0.was_fresh.store(true, Ordering::Release);
         }
         is_fresh
-    }
-
-    /// Tells whether the index was fresh once, in this life or an earlier one. Before, it may hold a part of
-    /// an old snapshot, and nothing may be told on its word alone.
-    pub fn was_fresh(&self) -> bool {
-        self.0.was_fresh.load(Ordering::Acquire)
     }
 
     /// Returns all known versions of a name by its hash, the newest first.
@@ -338,33 +320,12 @@ impl Catalog {
         .unwrap_or_default()
     }
 
-    async fn missing_of(
-        &self,
-        versions: Vec<(NameHash, Version)>,
-    ) -> Result<Vec<Option<u64>>, IndexUnusable> {
-        self.blocking_with(move |inner| inner.index.missing_of(&versions)).await
-    }
-
-    fn polled(&self, slot: Slot, began: Instant) {
-        self.0.feeds.lock()[slot.0].polled = Some(began);
-        self.is_fresh();
-    }
-
     async fn change<F>(&self, names: Vec<NameHash>, work: F) -> Result<(), IndexUnusable>
     where
         F: FnOnce(&Index) -> Result<(), IndexError> + Send + 'static,
     {
         let inner = self.0.clone();
         self.blocking(move || inner.known.changing(&names, || work(&inner.index))).await
-    }
-
-    async fn blocking_with<T, F>(&self, work: F) -> Result<T, IndexUnusable>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Inner) -> Result<T, IndexError> + Send + 'static,
-    {
-        let inner = self.0.clone();
-        self.blocking(move || work(&inner)).await
     }
 
     /// Runs work on the index off the async workers. A failing index costs freshness, never an answer: the

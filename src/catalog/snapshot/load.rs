@@ -168,8 +168,9 @@ impl Catalog {
                 break;
             }
         }
+        let merged = self.blocking_with(|inner| inner.index.merge_names(true)).await.is_ok();
         let _ = self.blocking_with(|inner| inner.index.set_loading(false)).await;
-        whole
+        whole && merged
     }
 
     /// Reads one chunk from the first provider that delivers it unharmed.
@@ -198,7 +199,8 @@ impl Catalog {
                 catalog.strip_suspects(&mut sightings);
                 sightings
             };
-            inner.known.changing(&names, || inner.index.apply_prepared(prepare)).map(|()| true)
+            inner.known.changing(&names, || inner.index.apply_prepared(prepare))?;
+            inner.index.merge_names(false).map(|()| true)
         });
         filled.await.unwrap_or(false)
     }
