@@ -141,6 +141,29 @@ async fn cold_start(providers: &[Arc<dyn Provider>], names: u64, by_snapshot: bo
     took
 }
 
+/// Writes a snapshot while canaries are looked at and feeds are polled, as in a gateway.
+async fn write_snapshot(stack: &mut Stack, policy: Policy) {
+    let snapshots = Snapshots::new(stack.catalog.clone(), policy);
+    let mut pollers = std::mem::take(&mut stack.pollers);
+    let watching = async {
+        loop {
+            stack.look().await;
+            futures::future::join_all(pollers.iter_mut().map(|poller| poller.step())).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let writing = async {
+        while !stack.catalog.is_fresh() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        snapshots.write().await.unwrap();
+    };
+    tokio::select! {
+        () = writing => {}
+        () = watching => {}
+    }
+}
+
 async fn snapshot_bytes(stack: &Stack) -> u64 {
     use futures::TryStreamExt;
     let pages = stack.fleet.get(Slot(0)).list_tree(triplicate::asset::key::SNAPSHOTS);
@@ -188,12 +211,10 @@ async fn main() {
         println!("by a listing, without any record: {took:.2?}, peak {} MiB", peak_mib());
     }
     fill_index(&warm, wanted.names, now_ms).await;
-    warm.look().await;
-    warm.poll().await;
     let policy = Policy { names_min: 1, bytes_per_second: 0, ..Policy::default() };
     forget_peak();
     let began = clock.now();
-    Snapshots::new(warm.catalog.clone(), policy).write().await.unwrap();
+    write_snapshot(&mut warm, policy).await;
     let (took, bytes) = (began.elapsed(), snapshot_bytes(&warm).await);
     println!(
         "snapshot written in {took:.2?}, {} bytes a name, peak {} MiB",

@@ -57,10 +57,9 @@ pub(super) async fn tidy(provider: &dyn Provider, policy: &Policy, folders: &[Fo
         let listing = provider.list_dir(&key::snapshot_dir(snapshot)).await?;
         provider.delete(&Key::snapshot_manifest(snapshot)).await?;
         for entry in &listing.entries {
-            match key::parse(&entry.key) {
-                Some(kind @ KeyKind::SnapshotChunk { .. }) => provider.delete(&kind.key()).await?,
-                // What is not ours is left alone.
-                Some(_) | None => {}
+            // What is not ours is left alone.
+            if let Some(kind @ KeyKind::SnapshotChunk { .. }) = key::parse(&entry.key) {
+                provider.delete(&kind.key()).await?;
             }
         }
         debug!(provider = %provider.id(), %snapshot, "an old snapshot is removed");

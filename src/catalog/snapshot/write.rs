@@ -199,7 +199,6 @@ impl Snapshots {
     }
 
     /// Reads and packs the next page of the index; `None` behind the last one.
-    #[expect(clippy::type_complexity, reason = "what is written, what is noted, and where to go on")]
     async fn pack(
         &self,
         after: Option<(NameHash, Version)>,
