@@ -7,6 +7,8 @@
 //! feed/<yyyymmddThhmm>/<order>-<upload>.<namehash>.<kind>
 //! canary/<provider name>
 //! probe/<ulid>
+//! snapshots/<yyyymmddThhmm>-<ulid>/<chunk>
+//! snapshots/<yyyymmddThhmm>-<ulid>/manifest
 //! ```
 
 use std::fmt;
@@ -27,6 +29,8 @@ pub const FEED: &str = "feed/";
 pub const CANARY: &str = "canary/";
 /// The folder of health probes.
 pub const PROBE: &str = "probe/";
+/// The folder of all snapshots of the index.
+pub const SNAPSHOTS: &str = "snapshots/";
 
 /// How many minutes since 1970 a feed folder stands for.
 pub type FeedMinute = u64;
@@ -80,6 +84,18 @@ pub enum KeyKind {
         /// The identity of the probe.
         id: UploadId,
     },
+    /// One piece of a snapshot of the index.
+    SnapshotChunk {
+        /// The snapshot that it belongs to.
+        snapshot: UploadId,
+        /// The number of the chunk, from 0.
+        number: u32,
+    },
+    /// What a snapshot of the index consists of; it is written last.
+    SnapshotManifest {
+        /// The snapshot.
+        snapshot: UploadId,
+    },
 }
 
 impl Key {
@@ -114,6 +130,16 @@ impl Key {
         Self::of(format!("{PROBE}{id}"))
     }
 
+    /// Returns the key of chunk `number` of `snapshot`.
+    pub fn snapshot_chunk(snapshot: UploadId, number: u32) -> Self {
+        Self::of(format!("{}{number:05}", snapshot_dir(snapshot)))
+    }
+
+    /// Returns the key of the manifest of `snapshot`.
+    pub fn snapshot_manifest(snapshot: UploadId) -> Self {
+        Self::of(format!("{}manifest", snapshot_dir(snapshot)))
+    }
+
     /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -140,6 +166,18 @@ pub fn feed_dir(minute: FeedMinute) -> String {
     format!("{FEED}{}/", minute_text(minute))
 }
 
+/// Returns the folder of the chunks and the manifest of `snapshot`, with its closing slash.
+pub fn snapshot_dir(snapshot: UploadId) -> String {
+    format!("{SNAPSHOTS}{}-{snapshot}/", minute_text(snapshot.unix_ms() / 60_000))
+}
+
+/// Returns the snapshot that a folder below `snapshots/` stands for.
+pub fn parse_snapshot_dir(text: &str) -> Option<UploadId> {
+    let (_, snapshot) = text.split_once('-')?;
+    let snapshot: UploadId = snapshot.parse().ok()?;
+    (snapshot_dir(snapshot).strip_prefix(SNAPSHOTS)?.strip_suffix('/')? == text).then_some(snapshot)
+}
+
 /// Returns the minute that a feed folder's name (`20261122T1105`) stands for.
 pub fn parse_feed_minute(text: &str) -> Option<FeedMinute> {
     let time = NaiveDateTime::parse_from_str(&format!("{text}00"), "%Y%m%dT%H%M%S").ok()?;
@@ -164,6 +202,8 @@ impl KeyKind {
             Self::Feed { minute, name, version, kind } => Key::feed(*minute, *name, *version, *kind),
             Self::Canary { provider } => Key::canary(provider),
             Self::Probe { id } => Key::probe(*id),
+            Self::SnapshotChunk { snapshot, number } => Key::snapshot_chunk(*snapshot, *number),
+            Self::SnapshotManifest { snapshot } => Key::snapshot_manifest(*snapshot),
         }
     }
 }
@@ -193,6 +233,12 @@ fn parse_kind(text: &str) -> Option<KeyKind> {
         }
         ("canary", provider, None, None) => KeyKind::Canary { provider: provider.to_owned() },
         ("probe", id, None, None) => KeyKind::Probe { id: id.parse().ok()? },
+        ("snapshots", dir, Some("manifest"), None) => {
+            KeyKind::SnapshotManifest { snapshot: parse_snapshot_dir(dir)? }
+        }
+        ("snapshots", dir, Some(number), None) => {
+            KeyKind::SnapshotChunk { snapshot: parse_snapshot_dir(dir)?, number: number.parse().ok()? }
+        }
         _ => return None,
     };
     segments.next().is_none().then_some(kind)
@@ -259,6 +305,9 @@ mod tests {
         );
         assert_eq!(Key::canary("s3-one").as_str(), "canary/s3-one");
         assert_eq!(Key::probe(upload()).as_str(), format!("probe/{ulid}"));
+        let snapshot = format!("snapshots/20261122T1105-{ulid}");
+        assert_eq!(Key::snapshot_chunk(upload(), 12).as_str(), format!("{snapshot}/00012"));
+        assert_eq!(Key::snapshot_manifest(upload()).as_str(), format!("{snapshot}/manifest"));
     }
 
     #[test]
@@ -278,6 +327,10 @@ mod tests {
             format!("feed/20261122T1160/0123456789abcdef-{ulid}.{}.put", "0".repeat(64)),
             "canary/a/b".to_owned(),
             "probe/x".to_owned(),
+            format!("snapshots/20261122T1106-{ulid}/00000"),
+            format!("snapshots/20261122T1105-{ulid}/0"),
+            format!("snapshots/20261122T1105-{ulid}/manifest/x"),
+            format!("snapshots/20261122T1105-{ulid}"),
         ] {
             assert_eq!(parse(&text), None, "{text}");
         }
@@ -296,6 +349,8 @@ mod tests {
                 KeyKind::Record { name, version, kind },
                 KeyKind::Feed { minute: minute % 100_000_000, name, version, kind },
                 KeyKind::Probe { id: upload },
+                KeyKind::SnapshotChunk { snapshot: upload, number },
+                KeyKind::SnapshotManifest { snapshot: upload },
             ] {
                 prop_assert_eq!(parse(key.key().as_str()), Some(key));
             }

@@ -65,7 +65,9 @@ impl Audit {
                         KeyKind::Part { .. }
                         | KeyKind::Blocks { .. }
                         | KeyKind::Record { .. }
-                        | KeyKind::Feed { .. },
+                        | KeyKind::Feed { .. }
+                        | KeyKind::SnapshotChunk { .. }
+                        | KeyKind::SnapshotManifest { .. },
                     )
                     | None => format!("an alien object of {} bytes", stray.bytes),
                 };

@@ -1,14 +1,19 @@
 //! The feed poller: one a provider, which loads the names once and then follows the feed.
 //!
-//! 1. Without a cursor, the names of the provider are listed completely; the feed is followed from ten minutes
-//!    before the listing began, by the provider's clock. A failure is tried again, ever less often.
+//! 1. Without a cursor, the names come from a snapshot ([`super::snapshot`]), and the feed is followed from an
+//!    hour before the minute that it covers. Where none can be used, the names are listed completely, and the
+//!    feed is followed from ten minutes before the listing began. A failure is tried again, ever less often.
 //! 2. Each poll lists every minute in which something may have been written since the last good poll began,
-//!    half a minute added for uploads that were on their way, and from time to time the last ten minutes for
-//!    late arrivals. The work is the same whether much or nothing happened.
-//! 3. After a long pause the minutes that exist are listed first, and worked off in pieces.
-//! 4. An entry that was seen and is gone from its minute puts the copy under suspicion.
-//! 5. What is new goes into the index together with the cursor. Only when the index took it is it called
+//!    half a minute added for uploads that were on their way. The work is the same whether much or nothing
+//!    happened. All minutes are those of the provider's clock.
+//! 3. After a long pause the minutes since the last good poll are worked off in pieces, the newest first; the
+//!    cursor moves when all of them are there.
+//! 4. What is new goes into the index together with the cursor. Only when the index took it is it called
 //!    seen, and the feed polled: as of the time at which the poll *began*.
+//! 5. After the poll, a few older minutes are swept for entries that came late ([`super::sweep`]). What was
+//!    written before this gateway watched says nothing new of a version that the index knows: a copy may be
+//!    under suspicion since.
+//! 6. An entry that was seen and is gone from its minute puts the copy under suspicion.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -18,43 +23,37 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::load::feed_entry;
+use super::sweep::Sweeps;
 use super::{Catalog, IndexUnusable, Sighting};
-use crate::asset::key::{self, FeedMinute, KeyKind};
+use crate::asset::key::{self, FeedMinute};
 use crate::asset::{NameHash, Version};
-use crate::provider::{DirListing, Entry, ProviderError, Slot};
+use crate::provider::{DirListing, ProviderError, Slot};
 
-/// Between two wide listings for late arrivals, in polls.
-const WIDE_POLLS: u64 = 30;
-/// How far back a wide listing goes, in milliseconds.
-const WIDE_MS: u64 = 10 * MINUTE_MS;
+pub use super::load::LoadError;
+
+/// For so long an entry is remembered, so that each goes into the index once and its loss is noticed; in
+/// milliseconds.
+const RECENT_MS: u64 = 10 * MINUTE_MS;
+/// How many entries are remembered; what comes on top is looked up in the index instead.
+const SEEN_MAX: usize = 200_000;
+/// How late an entry may arrive that a cursor or a snapshot should have had, in minutes.
+const LATE_MINUTES: u64 = 60;
 /// An entry is written at most this long after the minute in its key was read from the clock.
 const BEHIND_MS: u64 = 30_000;
 /// So much may the clocks' estimates of two gateways differ.
 const AHEAD_MS: u64 = 5_000;
 /// More minutes than this are looked up before they are listed.
-const DIRECT_MINUTES_MAX: u64 = 15;
+const DIRECT_MINUTES_MAX: u64 = 24 * 60;
 /// A cursor that far in the future is that of a wrong clock.
 const FUTURE_MS: u64 = 2 * MINUTE_MS;
 /// How many minutes go into the index at once while catching up.
-const CATCH_UP_MINUTES: usize = 30;
+const CATCH_UP_MINUTES: usize = 12;
 /// How many minutes are listed at the same time.
-const LISTINGS_AT_ONCE: usize = 3;
+const LISTINGS_AT_ONCE: usize = 6;
 /// After a failed load, before the first and the later tries.
 const LOAD_AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
-/// If the names of one provider were listed and no majority within this time, traffic is taken all the same.
-const READY_PATIENCE: Duration = Duration::from_secs(10);
 const MINUTE_MS: u64 = 60_000;
-
-/// Names or a feed could not be taken into the index.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LoadError {
-    /// The provider did not answer.
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    /// The index did not take it.
-    #[error(transparent)]
-    Index(#[from] IndexUnusable),
-}
 
 /// Follows the feed of one provider.
 #[derive(Debug)]
@@ -65,11 +64,16 @@ pub struct FeedPoller {
     horizon_ms: Option<u64>,
     /// The minute that the index has as its cursor.
     cursor: Option<FeedMinute>,
-    polls: u64,
-    /// Entries of the minutes still listed, so that each goes into the index once.
+    sweeps: Sweeps,
+    /// Entries of the last minutes.
     seen: HashMap<(FeedMinute, Version), NameHash>,
     /// After a failed load: when to try again, and how long to wait after that.
     load_again: Option<(Instant, Duration)>,
+}
+
+/// The oldest minute whose entries are remembered.
+fn recent(now_ms: u64) -> FeedMinute {
+    (now_ms.saturating_sub(RECENT_MS) / MINUTE_MS).saturating_sub(1)
 }
 
 impl FeedPoller {
@@ -77,7 +81,11 @@ impl FeedPoller {
     pub fn new(catalog: Catalog, slot: Slot) -> Self {
         let cursor = catalog.0.index.cursor(slot).ok().flatten();
         let horizon_ms = cursor.map(|minute| minute * MINUTE_MS);
-        Self { catalog, slot, horizon_ms, cursor, polls: 0, seen: HashMap::new(), load_again: None }
+        let mut sweeps = Sweeps::default();
+        if let Some(cursor) = cursor {
+            sweeps.add(cursor.saturating_sub(LATE_MINUTES)..cursor);
+        }
+        Self { catalog, slot, horizon_ms, cursor, sweeps, seen: HashMap::new(), load_again: None }
     }
 
     /// Polls until the gateway stops.
@@ -105,7 +113,7 @@ impl FeedPoller {
     /// The provider did not answer, or the index took nothing; what was taken before is kept.
     pub async fn step(&mut self) -> Result<(), LoadError> {
         if !self.catalog.is_loaded(self.slot) || self.is_astray() {
-            self.horizon_ms = None;
+            (self.horizon_ms, self.cursor) = (None, None);
         }
         let horizon_ms = match self.horizon_ms {
             Some(horizon_ms) => horizon_ms,
@@ -114,7 +122,8 @@ impl FeedPoller {
             }
             None => self.load().await?,
         };
-        self.poll(horizon_ms).await
+        self.poll(horizon_ms).await?;
+        self.sweep().await
     }
 
     async fn load(&mut self) -> Result<u64, LoadError> {
@@ -122,7 +131,14 @@ impl FeedPoller {
         self.load_again = Some((self.catalog.parts().clock.now() + wait, wait));
         // The first answer of the provider tells its clock.
         self.list(self.now_ms() / MINUTE_MS).await?;
-        let start_ms = self.now_ms().saturating_sub(WIDE_MS);
+        self.catalog.answered();
+        if let Some(minute) = self.catalog.load_snapshot(self.slot).await {
+            let start_ms = minute.saturating_sub(LATE_MINUTES) * MINUTE_MS;
+            self.load_again = None;
+            self.horizon_ms = Some(start_ms);
+            return Ok(start_ms);
+        }
+        let start_ms = self.now_ms().saturating_sub(RECENT_MS);
         let versions = self.catalog.relist(self.slot).await?;
         info!(provider = %self.catalog.parts().fleet.id(self.slot), versions, "the names are loaded");
         self.catalog.loaded(self.slot);
@@ -133,29 +149,49 @@ impl FeedPoller {
 
     async fn poll(&mut self, horizon_ms: u64) -> Result<(), LoadError> {
         let (began, now_ms) = (self.catalog.parts().clock.now(), self.now_ms());
-        let mut first_ms = horizon_ms.saturating_sub(BEHIND_MS);
-        if self.polls.is_multiple_of(WIDE_POLLS) {
-            first_ms = first_ms.min(now_ms.saturating_sub(WIDE_MS));
-        }
+        let first_ms = horizon_ms.saturating_sub(BEHIND_MS);
         let (first, last) = (first_ms / MINUTE_MS, (now_ms + AHEAD_MS) / MINUTE_MS);
-        let minutes = if last.saturating_sub(first) > DIRECT_MINUTES_MAX {
+        let mut minutes = if last.saturating_sub(first) > DIRECT_MINUTES_MAX {
             self.minutes_since(first).await?
         } else {
             (first..=last).collect()
         };
-        for piece in minutes.chunks(CATCH_UP_MINUTES) {
-            self.take(piece, now_ms / MINUTE_MS).await?;
+        minutes.reverse();
+        // Whatever was missed, the cursor tells of it until the last piece is in the index.
+        let cursor = minutes.first().copied().unwrap_or(last).min(now_ms / MINUTE_MS);
+        let mut pieces = minutes.chunks(CATCH_UP_MINUTES).peekable();
+        while let Some(piece) = pieces.next() {
+            let cursor = if pieces.peek().is_none() { Some(cursor) } else { self.cursor };
+            self.take(piece, now_ms, cursor).await?;
         }
-        self.polls += 1;
         self.horizon_ms = Some(now_ms);
-        let oldest = (now_ms.saturating_sub(WIDE_MS) / MINUTE_MS).saturating_sub(1);
+        let oldest = recent(now_ms);
         self.seen.retain(|(minute, _), _| *minute >= oldest);
         self.catalog.polled(self.slot, began);
         Ok(())
     }
 
+    /// Lists a few older minutes once more. A failure takes nothing from the poll before it.
+    async fn sweep(&mut self) -> Result<(), LoadError> {
+        let now_ms = self.now_ms();
+        let minutes = self.sweeps.next(self.catalog.parts().clock.now(), now_ms / MINUTE_MS);
+        if minutes.is_empty() {
+            return Ok(());
+        }
+        let swept = self.take(&minutes, now_ms, self.cursor).await;
+        if swept.is_err() {
+            self.sweeps.put_back(minutes);
+        }
+        swept
+    }
+
     /// Lists some minutes, and takes what is new in them into the index together with the cursor.
-    async fn take(&mut self, minutes: &[FeedMinute], now: FeedMinute) -> Result<(), LoadError> {
+    async fn take(
+        &mut self,
+        minutes: &[FeedMinute],
+        now_ms: u64,
+        cursor: Option<FeedMinute>,
+    ) -> Result<(), LoadError> {
         let listings: Vec<DirListing> = stream::iter(minutes.to_vec())
             .map(|minute| self.list(minute))
             .buffer_unordered(LISTINGS_AT_ONCE)
@@ -163,20 +199,55 @@ impl FeedPoller {
             .await?;
         let entries = listings.iter().flat_map(|listing| &listing.entries);
         let listed: Vec<_> = entries.filter_map(|entry| feed_entry(self.slot, entry)).collect();
-        self.miss(minutes, now, &listed).await;
+        self.miss(minutes, now_ms / MINUTE_MS, &listed).await;
         let is_new =
             |(minute, seen): &(FeedMinute, Sighting)| !self.seen.contains_key(&(*minute, seen.version));
-        let fresh: Vec<_> = listed.into_iter().filter(is_new).collect();
-        let cursor = minutes.iter().max().copied().unwrap_or(now).min(now);
-        if fresh.is_empty() && self.cursor >= Some(cursor) {
+        let new: Vec<_> = listed.into_iter().filter(is_new).collect();
+        let new = self.unheard(new, now_ms).await?;
+        if new.is_empty() && self.cursor >= cursor {
             return Ok(());
         }
-        let ids: Vec<_> = fresh.iter().map(|(minute, seen)| ((*minute, seen.version), seen.name)).collect();
-        let sightings = fresh.into_iter().map(|(_, seen)| seen).collect();
-        self.catalog.apply_feed(self.slot, cursor, sightings).await?;
-        self.cursor = Some(cursor);
+        let oldest = recent(now_ms);
+        let room = SEEN_MAX.saturating_sub(self.seen.len());
+        let recent = new.iter().filter(|(minute, _)| *minute >= oldest).take(room);
+        let ids: Vec<_> = recent.map(|(minute, seen)| ((*minute, seen.version), seen.name)).collect();
+        let sightings = new.into_iter().map(|(_, seen)| seen).collect();
+        match cursor {
+            Some(cursor) => self.catalog.apply_feed(self.slot, cursor, sightings).await?,
+            None => self.catalog.apply(sightings).await?,
+        }
+        self.cursor = cursor;
         self.seen.extend(ids);
         Ok(())
+    }
+
+    /// Returns the entries that tell something new. What is older than the last good poll tells only of
+    /// versions that the index does not know; without room to remember them, recent ones are looked up too.
+    async fn unheard(
+        &self,
+        listed: Vec<(FeedMinute, Sighting)>,
+        now_ms: u64,
+    ) -> Result<Vec<(FeedMinute, Sighting)>, IndexUnusable> {
+        let horizon_ms = self.horizon_ms.unwrap_or(0).saturating_sub(BEHIND_MS);
+        let watched = (horizon_ms / MINUTE_MS).min(recent(now_ms));
+        let is_full = self.seen.len() >= SEEN_MAX;
+        let is_asked = |minute: FeedMinute| minute < watched || is_full;
+        let asked: Vec<_> = listed.iter().filter(|(minute, _)| is_asked(*minute)).collect();
+        if asked.is_empty() {
+            return Ok(listed);
+        }
+        let asked = asked.into_iter().map(|(_, seen)| (seen.name, seen.version)).collect();
+        let mut missing = self.catalog.missing_of(asked).await?.into_iter();
+        let mut tells = |(minute, _): &(FeedMinute, Sighting)| {
+            if !is_asked(*minute) {
+                return true;
+            }
+            match missing.next().flatten() {
+                None => true,
+                Some(missing) => *minute >= watched && missing >> self.slot.0 & 1 == 1,
+            }
+        };
+        Ok(listed.into_iter().filter(|entry| tells(entry)).collect())
     }
 
     /// An entry that was there and is gone means that somebody removed the copy, or a part of it. Entries of
@@ -217,91 +288,5 @@ impl FeedPoller {
         let parts = self.catalog.parts();
         let offset = parts.fleet.get(self.slot).clock_offset_ms().unwrap_or(0);
         parts.clock.unix_ms().saturating_add_signed(offset)
-    }
-}
-
-/// What a listed feed entry says: the provider holds the version completely. With the entry's minute.
-fn feed_entry(slot: Slot, entry: &Entry) -> Option<(FeedMinute, Sighting)> {
-    match key::parse(&entry.key)? {
-        KeyKind::Feed { minute, name, version, kind } => {
-            Some((minute, Sighting { holders: vec![slot], ..Sighting::listed(name, version, kind) }))
-        }
-        KeyKind::Record { .. }
-        | KeyKind::Part { .. }
-        | KeyKind::Blocks { .. }
-        | KeyKind::Canary { .. }
-        | KeyKind::Probe { .. } => None,
-    }
-}
-
-/// What a listed record says: there is such a version.
-fn record(entry: &Entry) -> Option<Sighting> {
-    match key::parse(&entry.key)? {
-        KeyKind::Record { name, version, kind } => Some(Sighting::listed(name, version, kind)),
-        KeyKind::Feed { .. }
-        | KeyKind::Part { .. }
-        | KeyKind::Blocks { .. }
-        | KeyKind::Canary { .. }
-        | KeyKind::Probe { .. } => None,
-    }
-}
-
-impl Catalog {
-    /// Lists all names and all feed entries of a provider into the index, and returns how many versions it has
-    /// a record of. One with a record and no feed entry was cut short, and is completed by repair.
-    ///
-    /// # Errors
-    ///
-    /// The provider did not list everything, or the index did not take it; what it took is kept.
-    pub async fn relist(&self, slot: Slot) -> Result<usize, LoadError> {
-        let provider = self.parts().fleet.get(slot);
-        let mut versions = 0;
-        let mut names = provider.list_tree(key::NAMES);
-        while let Some(page) = names.try_next().await? {
-            let seen: Vec<_> = page.iter().filter_map(record).collect();
-            versions += seen.len();
-            self.apply(seen).await?;
-        }
-        let mut feed = provider.list_tree(key::FEED);
-        while let Some(page) = feed.try_next().await? {
-            let seen = page.iter().filter_map(|entry| feed_entry(slot, entry));
-            self.apply(seen.map(|(_, seen)| seen).collect()).await?;
-        }
-        Ok(versions)
-    }
-
-    /// Tells whether the names of a provider were listed completely.
-    pub fn is_loaded(&self, slot: Slot) -> bool {
-        self.0.feeds.lock()[slot.0].loaded
-    }
-
-    /// Takes traffic though no majority was listed, once one was and patience is at an end.
-    pub fn check_ready(&self) {
-        let feeds = self.0.feeds.lock();
-        let loaded = feeds.iter().filter(|feed| feed.loaded).count();
-        let waited = self.parts().clock.now().duration_since(self.0.opened) >= READY_PATIENCE;
-        if loaded >= self.parts().fleet.majority() || (loaded >= 1 && waited) {
-            self.0.ready.store(true, std::sync::atomic::Ordering::Release);
-        }
-    }
-
-    fn loaded(&self, slot: Slot) {
-        self.0.feeds.lock()[slot.0].loaded = true;
-        self.check_ready();
-    }
-
-    fn polled(&self, slot: Slot, began: Instant) {
-        self.0.feeds.lock()[slot.0].polled = Some(began);
-    }
-
-    async fn apply_feed(
-        &self,
-        slot: Slot,
-        cursor: FeedMinute,
-        mut sightings: Vec<Sighting>,
-    ) -> Result<(), IndexUnusable> {
-        self.strip_suspects(&mut sightings);
-        let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
-        self.change(names, move |index| index.apply_feed(slot, cursor, &sightings)).await
     }
 }

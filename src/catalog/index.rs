@@ -6,17 +6,20 @@
 //!
 //! All calls block on local disk; the catalog runs them off the async workers.
 
+mod bulk;
+
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use self::bulk::Names;
 use crate::asset::{Kind, NameHash, Order, UploadId, Version};
 use crate::provider::Slot;
 
 /// The layout of the tables; another number means that the file is rebuilt.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 /// How many connections read at the same time.
 const READERS: usize = 2;
 
@@ -91,6 +94,8 @@ impl Index {
             create(&writer, &fingerprint)?;
         }
         let readers = (0..READERS).map(|_| Ok(Mutex::new(Self::connect(path)?))).collect::<Result<_>>()?;
+        // What a load left behind that did not end.
+        bulk::merge_names(&writer)?;
         let all = if providers.len() >= 63 { u64::MAX >> 1 } else { (1 << providers.len()) - 1 };
         Ok((Self { writer: Mutex::new(writer), readers, all }, !usable))
     }
@@ -101,7 +106,9 @@ impl Index {
     ///
     /// Nothing was added.
     pub fn apply(&self, sightings: &[Sighting]) -> Result<()> {
-        self.write(|transaction| sightings.iter().try_for_each(|seen| self.add(transaction, seen)))
+        self.write(|transaction| {
+            sightings.iter().try_for_each(|seen| self.add(transaction, seen, Names::Listed))
+        })
     }
 
     /// Adds what a feed showed, and where its polling goes on.
@@ -111,7 +118,7 @@ impl Index {
     /// Nothing was added.
     pub fn apply_feed(&self, slot: Slot, cursor: u64, sightings: &[Sighting]) -> Result<()> {
         self.write(|transaction| {
-            sightings.iter().try_for_each(|seen| self.add(transaction, seen))?;
+            sightings.iter().try_for_each(|seen| self.add(transaction, seen, Names::Listed))?;
             let mut statement = transaction
                 .prepare_cached("INSERT OR REPLACE INTO cursors (slot, minute) VALUES (?1, ?2)")?;
             statement.execute(params![as_i64(slot.0 as u64), as_i64(cursor)]).map(drop)
@@ -262,7 +269,7 @@ impl Index {
         Ok(any.is_none())
     }
 
-    fn add(&self, transaction: &Transaction<'_>, seen: &Sighting) -> rusqlite::Result<()> {
+    fn add(&self, transaction: &Transaction<'_>, seen: &Sighting, names: Names) -> rusqlite::Result<()> {
         let held = seen.holders.iter().fold(0, |mask, slot| mask | bit(*slot));
         let record = seen.record.as_ref().map(|(_, sealed)| sealed);
         let mut statement = transaction.prepare_cached(
@@ -279,8 +286,7 @@ impl Index {
             record,
         ])?;
         if let Some((text, _)) = &seen.record {
-            let mut statement =
-                transaction.prepare_cached("INSERT OR IGNORE INTO names (text, hash) VALUES (?1, ?2)")?;
+            let mut statement = transaction.prepare_cached(names.insert())?;
             statement.execute(params![text, seen.name.as_bytes()])?;
         }
         Ok(())
@@ -324,6 +330,7 @@ fn create(db: &Connection, fingerprint: &str) -> Result<()> {
          CREATE INDEX versions_incomplete ON versions (ord) WHERE missing <> 0;
          CREATE INDEX versions_unread ON versions (ord) WHERE record IS NULL;
          CREATE TABLE names (text TEXT PRIMARY KEY, hash BLOB NOT NULL) STRICT, WITHOUT ROWID;
+         CREATE TABLE arrived (number INTEGER PRIMARY KEY, text TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
          CREATE TABLE cursors (slot INTEGER PRIMARY KEY, minute INTEGER NOT NULL) STRICT;",
     )?;
     db.execute("INSERT INTO meta (fingerprint) VALUES (?1)", [fingerprint])?;
@@ -331,7 +338,7 @@ fn create(db: &Connection, fingerprint: &str) -> Result<()> {
 }
 
 /// Removes a database with its journals; what cannot be removed fails when it is opened.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);

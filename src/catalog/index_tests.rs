@@ -115,3 +115,46 @@ fn a_torn_file_is_rebuilt() {
     assert!(made);
     assert!(index.is_empty().unwrap());
 }
+
+#[test]
+fn names_that_came_in_bulk_are_listed_though_a_crash_came_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(&dir);
+    let many = |range: std::ops::Range<u64>| {
+        range.map(|order| seen(&format!("n{order:04}"), order, &[0])).collect::<Vec<_>>()
+    };
+    index.apply_prepared(|| many(0..1_000)).unwrap();
+    assert_eq!(index.count_names().unwrap(), 0);
+    drop(index);
+    let (index, _) = open(&dir);
+    assert_eq!(index.count_names().unwrap(), 1_000);
+    index.apply_prepared(|| many(500..1_500)).unwrap();
+    index.merge_names(false).unwrap();
+    assert_eq!(index.count_names().unwrap(), 1_000);
+    index.merge_names(true).unwrap();
+    assert_eq!(index.count_names().unwrap(), 1_500);
+    assert_eq!(index.names("n14", None, 2).unwrap()[1].0, "n1401");
+}
+
+#[test]
+fn pages_hold_every_version_once_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (index, _) = open(&dir);
+    for order in [0, 1, u64::MAX >> 1, 1 << 63, u64::MAX] {
+        index.apply(&[seen("x", order, &[0]), seen("y", order, &[])]).unwrap();
+    }
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = index.page(after, 300).unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 3);
+        after = Some((last.name, last.version));
+        all.extend(page.iter().map(|row| (row.name, row.version)));
+    }
+    assert_eq!(all.len(), 10);
+    assert!(all.is_sorted());
+    all.push((name("z"), version(3)));
+    let missing = index.missing_of(&all).unwrap();
+    assert_eq!(missing.iter().filter(|missing| missing.is_some()).count(), 10);
+    assert_eq!(missing.last(), Some(&None));
+}

@@ -26,6 +26,8 @@ fn version_of(text: &str, wanted: NameHash) -> Option<(Version, Kind)> {
         | KeyKind::Blocks { .. }
         | KeyKind::Feed { .. }
         | KeyKind::Canary { .. }
-        | KeyKind::Probe { .. } => None,
+        | KeyKind::Probe { .. }
+        | KeyKind::SnapshotChunk { .. }
+        | KeyKind::SnapshotManifest { .. } => None,
     }
 }

@@ -1,28 +1,33 @@
 //! The catalog: what this gateway knows of names and versions, and how sure it may be.
 //!
-//! The local index is a cache of what lies under `names/` on the providers. It is filled by a listing
-//! ([`load`](feed)), kept fresh by polling feeds ([`feed`]), and told of this gateway's own writes. Nothing
+//! The local index is a cache of what lies under `names/` on the providers. It is filled from a snapshot
+//! ([`snapshot`]) or by a listing ([`load`]), kept fresh by polling feeds ([`feed`]), and told of this gateway's own writes. Nothing
 //! here decides what a client is told: reads and writes do, from [`Catalog::known`], [`Catalog::is_fresh`]
 //! and listings of single names ([`listing`]).
 //!
 //! Invariants: a version that the catalog has shown is never hidden again but by
-//! [`Catalog::mark_uncommitted`]; the index can be deleted whenever the gateway is stopped.
+//! [`Catalog::mark_uncommitted`]; an index that is too old to be brought up to date from the feeds is thrown
+//! away at the start; the index can be deleted whenever the gateway is stopped.
 
 pub mod debts;
 pub mod feed;
 pub mod index;
 pub mod known;
 pub mod listing;
+pub mod load;
 pub mod marks;
 pub mod records;
+pub mod snapshot;
+mod sweep;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tracing::error;
 
@@ -32,6 +37,7 @@ pub use known::KnownVersion;
 pub use marks::WritingGuard;
 pub use records::{FetchedRecord, NoRecord};
 
+use crate::asset::key::FeedMinute;
 use crate::asset::{AssetName, Key, Kind, NameHash, Record, RecordKey};
 use crate::clock::Clock;
 use crate::provider::{Budget, Fleet, Slot, Trust};
@@ -63,6 +69,8 @@ pub struct Parts {
     pub budget: Budget,
     /// How often feeds are polled.
     pub feed_interval: Duration,
+    /// How long superseded and deleted versions are kept; zero means for ever.
+    pub retention: Duration,
 }
 
 /// The catalog of one gateway; cheap to clone.
@@ -75,6 +83,14 @@ struct Inner {
     index: Arc<Index>,
     known: KnownCache,
     ready: AtomicBool,
+    /// Whether any provider has answered since the start.
+    answered: AtomicBool,
+    /// Whether the index was fresh once, in this life or an earlier one.
+    was_fresh: AtomicBool,
+    /// How many entries the feeds have shown.
+    heard: AtomicU64,
+    /// Held while a snapshot is looked for and loaded.
+    loading: AsyncMutex<()>,
     feeds: Mutex<Vec<FeedState>>,
     marks: Marks,
     /// Records that are being read.
@@ -92,8 +108,12 @@ pub struct IndexUnusable;
 /// How far the feed of one provider is known.
 #[derive(Debug, Clone, Copy, Default)]
 struct FeedState {
-    /// The names were listed completely, now or in an earlier life of the index.
+    /// All names were loaded, now or in an earlier life of the index.
     loaded: bool,
+    /// A snapshot that was loaded on another provider's turn reaches up to this minute.
+    covered: Option<FeedMinute>,
+    /// How often the provider was found to have lost everything.
+    losses: u64,
     /// When the last successful poll of the feed began.
     polled: Option<Instant>,
 }
@@ -106,11 +126,19 @@ impl Catalog {
     /// Not even an empty index could be made there.
     pub fn open(state: &Path, parts: Parts) -> Result<Self, IndexError> {
         let providers: Vec<_> = parts.fleet.iter().map(|(_, p)| p.id().as_str().to_owned()).collect();
-        let (index, made) = Index::open(&state.join("index.sqlite"), &providers)?;
+        let path = state.join("index.sqlite");
+        let (mut index, mut made) = Index::open(&path, &providers)?;
+        let reach_minutes = parts.reach().as_secs() / 60;
+        let oldest = (parts.clock.unix_ms() / 60_000).saturating_sub(reach_minutes);
+        if index.latest_cursor()?.is_some_and(|minute| minute < oldest) {
+            drop(index);
+            index::remove(&path);
+            (index, made) = Index::open(&path, &providers)?;
+        }
         let feeds = parts
             .fleet
             .slots()
-            .map(|slot| Ok(FeedState { loaded: index.cursor(slot)?.is_some(), polled: None }))
+            .map(|slot| Ok(FeedState { loaded: index.cursor(slot)?.is_some(), ..FeedState::default() }))
             .collect::<Result<Vec<_>, IndexError>>()?;
         let ready = feeds.iter().filter(|feed| feed.loaded).count() >= parts.fleet.majority();
         if made {
@@ -128,6 +156,10 @@ impl Catalog {
             index: Arc::new(index),
             known: KnownCache::new(parts.key.clone()),
             ready: AtomicBool::new(ready),
+            answered: AtomicBool::new(false),
+            was_fresh: AtomicBool::new(ready),
+            heard: AtomicU64::new(0),
+            loading: AsyncMutex::default(),
             feeds: Mutex::new(feeds),
             marks: Marks::new(),
             fetching: Single::new(),
@@ -162,7 +194,11 @@ impl Catalog {
                     .is_some_and(|polled| now.duration_since(polled) <= patience && complete(polled))
                 && parts.trust.is_trusted(Slot(*slot))
         });
-        fresh.count() >= parts.fleet.majority()
+        let is_fresh = fresh.count() >= parts.fleet.majority();
+        if is_fresh {
+            self.0.was_fresh.store(true, Ordering::Release);
+        }
+        is_fresh
     }
 
     /// Returns all known versions of a name by its hash, the newest first.
@@ -227,6 +263,8 @@ impl Catalog {
     ///
     /// Some of it may have been done.
     pub async fn forget_all(&self, slot: Slot) -> Result<(), IndexUnusable> {
+        // Counted first: what a snapshot says of the provider from now on is not taken any more.
+        self.0.feeds.lock()[slot.0].losses += 1;
         let result = self.change(Vec::new(), move |index| index.forget_all(slot)).await;
         self.0.known.clear();
         result

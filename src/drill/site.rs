@@ -126,7 +126,7 @@ impl Site {
                 settings
             }
         };
-        self.providers.push(ProviderConfig { id: provider.id, settings });
+        self.providers.push(ProviderConfig { id: provider.id, settings, preferred: provider.preferred });
         Ok(())
     }
 
@@ -216,7 +216,7 @@ pub(super) fn names(config: Option<&Config>) -> Vec<String> {
 
 fn embedded(name: &str, folder: &Path) -> ProviderConfig {
     let settings = ProviderSettings::Disk(DiskSettings { path: folder.join(name) });
-    ProviderConfig { id: ProviderId::new(name), settings }
+    ProviderConfig { id: ProviderId::new(name), settings, preferred: false }
 }
 
 /// The configuration of a drill without a file.

@@ -21,6 +21,7 @@ use crate::asset::RecordKey;
 use crate::cache::BlockCache;
 use crate::cache::disk::DiskCache;
 use crate::catalog::feed::FeedPoller;
+use crate::catalog::snapshot::{self, Snapshots};
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::config::record_key::{Missing, ResolveError, ResolvedKey};
@@ -198,6 +199,7 @@ impl Parts {
                 telemetry: telemetry.clone(),
                 budget: budget.clone(),
                 feed_interval: config.feed_interval,
+                retention: config.retention,
             },
         )?;
         let repairer = Repairer::new(repair::Parts {
@@ -321,6 +323,11 @@ impl Parts {
         self.tasks.spawn_periodic("records", RECORDS_EVERY, move || {
             let catalog = catalog.clone();
             async move { catalog.read_missing_records().await }
+        });
+        let snapshots = Arc::new(Snapshots::new(self.catalog.clone(), snapshot::Policy::default()));
+        self.tasks.spawn_periodic("snapshots", snapshot::write::STEP_EVERY, move || {
+            let snapshots = snapshots.clone();
+            async move { snapshots.step().await }
         });
         let catalog = self.catalog.clone();
         self.tasks.spawn_periodic("ready", READY_EVERY, move || {

@@ -77,7 +77,9 @@ pub(super) async fn sweep(provider: &dyn Provider, clock: &Clock) {
             | KeyKind::Blocks { .. }
             | KeyKind::Record { .. }
             | KeyKind::Feed { .. }
-            | KeyKind::Canary { .. },
+            | KeyKind::Canary { .. }
+            | KeyKind::SnapshotChunk { .. }
+            | KeyKind::SnapshotManifest { .. },
         )
         | None => None,
     });

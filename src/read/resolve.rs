@@ -28,7 +28,7 @@ pub(super) struct Evidence {
     known: Arc<Vec<KnownVersion>>,
     /// Whether an absence may be told: by the fresh index, or by a majority that answered and proved itself.
     conclusive: bool,
-    /// What the index knew before anybody was asked; a tombstone among it may be told in any case.
+    /// What the index knew for certain before anybody was asked; a tombstone among it may be told in any case.
     before: Arc<Vec<KnownVersion>>,
 }
 
@@ -125,7 +125,10 @@ async fn weigh(
     enough: usize,
 ) -> (Evidence, usize) {
     let began = parts.clock.now();
-    let answers = gather(parts, name, before, wanted, enough).await;
+    // Before the index was ever fresh, it may be no more than a part of an old snapshot: a newer version is
+    // waited for, and its tombstones may be out of date.
+    let told = if parts.catalog.was_fresh() { before.clone() } else { Arc::default() };
+    let answers = gather(parts, name, &told, wanted, enough).await;
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
@@ -140,7 +143,7 @@ async fn weigh(
     } else {
         parts.is_proved_lacking(&trusted, began).await
     };
-    (Evidence { known, conclusive, before: before.clone() }, trusted.len())
+    (Evidence { known, conclusive, before: told }, trusted.len())
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);

@@ -152,7 +152,9 @@ pub async fn list_blob(provider: &dyn Provider, copy: &SealedRecord) -> Result<L
                 KeyKind::Record { .. }
                 | KeyKind::Feed { .. }
                 | KeyKind::Canary { .. }
-                | KeyKind::Probe { .. },
+                | KeyKind::Probe { .. }
+                | KeyKind::SnapshotChunk { .. }
+                | KeyKind::SnapshotManifest { .. },
             )
             | None => {}
         }

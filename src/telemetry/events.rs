@@ -34,6 +34,8 @@ pub enum EventKind {
     Canary,
     /// A record is forged or has an unknown format.
     BadRecord,
+    /// A snapshot of the index is forged, damaged or of an unknown format, and is ignored.
+    BadSnapshot,
     /// The local index was rebuilt.
     IndexRebuilt,
     /// A provider's clock and ours differ too much.
@@ -42,7 +44,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Takeover,
         Self::TakeoverMidBody,
         Self::HedgeWon,
@@ -53,6 +55,7 @@ impl EventKind {
         Self::Health,
         Self::Canary,
         Self::BadRecord,
+        Self::BadSnapshot,
         Self::IndexRebuilt,
         Self::ClockSkew,
     ];
@@ -70,6 +73,7 @@ impl EventKind {
             Self::Health => "health",
             Self::Canary => "canary",
             Self::BadRecord => "bad_record",
+            Self::BadSnapshot => "bad_snapshot",
             Self::IndexRebuilt => "index_rebuilt",
             Self::ClockSkew => "clock_skew",
         }

@@ -14,6 +14,8 @@ mod index;
 mod reads;
 mod rescues;
 mod sharing;
+mod snapshot_faults;
+mod snapshots;
 mod writes;
 
 use std::sync::Arc;
@@ -50,6 +52,13 @@ impl Site {
     fn stack_with_cache(&self, clock: Clock, cache_bytes: u64) -> Stack {
         let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
         Stack::new(providers.collect(), clock, cache_bytes)
+    }
+
+    /// A gateway with the index that `stack` left, after a restart.
+    fn restart(&self, stack: Stack, clock: Clock) -> Stack {
+        let Stack { state, .. } = stack;
+        let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
+        Stack::over(providers.collect(), clock, 0, 0, state)
     }
 
     /// Removes all that lies at a provider, behind everybody's back.

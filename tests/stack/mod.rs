@@ -86,8 +86,8 @@ impl Stack {
             telemetry: telemetry.clone(),
             budget: budget.clone(),
             feed_interval: std::time::Duration::from_secs(2),
+            retention: std::time::Duration::from_secs(7 * 24 * 3_600),
         };
-        let budget = Budget::new();
         let catalog = Catalog::open(state.path(), parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
         let path = state.path().join("cache");

@@ -144,6 +144,8 @@ fn add_entry(transaction: &Transaction<'_>, slot: Slot, name: &str, entry: &Entr
                 .execute(params![id, slot, integer(minute), version.upload.to_bytes()])?;
         }
         Some(KeyKind::Canary { provider }) if provider == name => {}
+        // A snapshot is a cache of the index: gateways check, ignore and remove them by themselves.
+        Some(KeyKind::SnapshotChunk { .. } | KeyKind::SnapshotManifest { .. }) => {}
         Some(KeyKind::Canary { .. } | KeyKind::Probe { .. }) | None => {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO strays VALUES (?, ?, ?)")?
