@@ -78,6 +78,10 @@ pub enum EventKind {
     IndexRebuilt,
     /// A provider's clock and ours differ too much.
     ClockSkew,
+    /// Old versions and orphans were removed, or could not be.
+    Retention,
+    /// A plan to remove too much stopped, and waits for an operator.
+    Brake,
 }
 
 impl EventKind {
@@ -94,6 +98,8 @@ impl EventKind {
             Self::BadRecord => "bad_record",
             Self::IndexRebuilt => "index_rebuilt",
             Self::ClockSkew => "clock_skew",
+            Self::Retention => "retention",
+            Self::Brake => "brake",
         }
     }
 }
@@ -138,6 +144,9 @@ pub struct Metrics {
     pub provider_trusted: Family<ProviderLabels, Gauge<i64>>,
     pub provider_latency_seconds: Family<ProviderLabels, Gauge<f64, AtomicU64>>,
     pub copies_missing: Family<ProviderLabels, Gauge<i64>>,
+    pub retention_removed: Family<ProviderLabels, Counter>,
+    pub retention_planned: Family<ProviderLabels, Gauge<i64>>,
+    pub retention_braked: Gauge<i64>,
     pub index_names: Gauge<i64>,
     pub index_fresh: Gauge<i64>,
 }
@@ -242,6 +251,21 @@ impl Metrics {
                 Family::default()
             ),
             copies_missing: metric!("copies_missing", "Known versions without a copy", Family::default()),
+            retention_removed: metric!(
+                "retention_removed",
+                "Copies and orphans that retention removed",
+                Family::default()
+            ),
+            retention_planned: metric!(
+                "retention_planned",
+                "Copies and orphans that the last plan would remove",
+                Family::default()
+            ),
+            retention_braked: metric!(
+                "retention_braked",
+                "1 while a plan to remove too much waits for an operator",
+                Gauge::default()
+            ),
             index_names: metric!("index_names", "Names in the local index", Gauge::default()),
             index_fresh: metric!("index_fresh", "1 while the index is fresh", Gauge::default()),
         }

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 11] = [
     &["gateway"],
     &["config"],
     &["http"],
-    &["read", "write", "audit", "repair"],
+    &["read", "write", "audit", "repair", "retention"],
     &["catalog", "cache", "health"],
     &["replica"],
     &["provider", "task"],

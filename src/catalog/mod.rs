@@ -6,8 +6,9 @@
 //! and listings of single names ([`listing`]).
 //!
 //! Invariants: a version that the catalog has shown is never hidden again but by
-//! [`Catalog::mark_uncommitted`]; the index can be deleted whenever the gateway is stopped.
+//! [`Catalog::mark_uncommitted`], and forgotten only once no provider lists it ([`expiry`]); the index can be deleted whenever the gateway is stopped.
 
+pub mod expiry;
 pub mod feed;
 pub mod index;
 pub mod known;

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{EXIT_FINE, EXIT_USAGE};
+use crate::asset::AssetName;
 use crate::config::scalar;
 
 const EXAMPLES: &str = "\
@@ -19,10 +20,13 @@ Examples:
   triplicate --new-token shop-backend        make a token
   triplicate --audit                         compare all providers
   triplicate --audit=bytes --repair          read and hash everything, mend what is found
+  triplicate --undo icons/gold.png           restore the version before the current one
+  triplicate --purge icons/gold.png          take a name down, at all providers, now
 
 Exit status:
   --check  0 fine, 2 something to fix
   --audit  0 clean, 1 faults found and all repaired, 2 faults remain, 3 could not tell
+  --purge, --undo, --retention  0 done, 2 not (yet): what is missing is printed
   all      64 usage or configuration error";
 
 /// What was typed, flag by flag.
@@ -32,17 +36,17 @@ Exit status:
     version,
     about = "Keeps every asset in triplicate on several storage providers and serves it over HTTP",
     after_help = EXAMPLES,
-    group = ArgGroup::new("mode").args(["check", "new_token", "audit"]),
+    group = ArgGroup::new("mode").args(["check", "new_token", "audit", "purge", "undo", "retention"]),
 )]
 struct Flags {
     /// Configuration file [default: ./providers.yaml, or what is built in where there is none]
     #[arg(long, value_name = "FILE", conflicts_with = "new_token")]
     config: Option<PathBuf>,
     /// Address of the public listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = NOT_SERVING)]
     listen: Option<SocketAddr>,
     /// Address of the admin listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = NOT_SERVING)]
     admin: Option<SocketAddr>,
     /// What is logged: a level, or directives such as `info,triplicate=debug` [default: info; with --check
     /// and --audit: warn]
@@ -64,12 +68,27 @@ struct Flags {
         default_missing_value = "checksum", hide_possible_values = true
     )]
     audit: Option<AuditLevel>,
+    /// Takes a name down: deletes it, and removes all its versions from all providers, until none is left
+    /// or it is interrupted. The name is that of the URL, without the first `/`
+    #[arg(long, value_name = "NAME", value_parser = asset_name)]
+    purge: Option<AssetName>,
+    /// Restores the version of a name before the current one, or before its deletion, as a new version
+    #[arg(long, value_name = "NAME", value_parser = asset_name)]
+    undo: Option<AssetName>,
+    /// Does one round of retention now and prints it; a plan that removes too much only prints
+    #[arg(long)]
+    retention: bool,
+    /// With --retention: removes what is planned though it is more than 1 % of all copies
+    #[arg(long, requires = "retention", conflicts_with_all = ["check", "new_token", "audit", "purge", "undo"])]
+    allow_large_removal: bool,
     #[command(flatten)]
     audit_flags: AuditFlags,
 }
 
 /// A flag's `requires` alone is satisfied by another mode, since that rules the required one out.
-const OTHER_MODES: [&str; 2] = ["check", "new_token"];
+const OTHER_MODES: [&str; 5] = ["check", "new_token", "purge", "undo", "retention"];
+/// The modes in which nothing listens.
+const NOT_SERVING: [&str; 5] = ["new_token", "audit", "purge", "undo", "retention"];
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "With --audit")]
@@ -125,6 +144,15 @@ pub enum Command {
     },
     /// Compare the providers.
     Audit(AuditArgs),
+    /// Take a name down everywhere.
+    Purge(AssetName),
+    /// Restore the version before the current one.
+    Undo(AssetName),
+    /// Do one round of retention.
+    Retention {
+        /// Whether a plan that removes too much is carried out.
+        allow_large_removal: bool,
+    },
 }
 
 /// How the providers are compared.
@@ -184,7 +212,7 @@ impl Invocation {
 
 impl From<Flags> for Invocation {
     fn from(flags: Flags) -> Self {
-        let Flags { config, listen, admin, log, json, check, new_token, audit, audit_flags } = flags;
+        let Flags { config, listen, admin, log, json, check, new_token, audit, audit_flags, .. } = flags;
         let command = match (check, new_token, audit) {
             (_, Some(name), _) => Command::NewToken { name },
             (_, _, Some(level)) => Command::Audit(AuditArgs {
@@ -197,9 +225,16 @@ impl From<Flags> for Invocation {
                 report: audit_flags.report,
             }),
             (true, None, None) => Command::Check,
-            (false, None, None) => Command::Serve,
+            (false, None, None) => match (flags.purge, flags.undo) {
+                (Some(name), _) => Command::Purge(name),
+                (None, Some(name)) => Command::Undo(name),
+                (None, None) if flags.retention => {
+                    Command::Retention { allow_large_removal: flags.allow_large_removal }
+                }
+                (None, None) => Command::Serve,
+            },
         };
-        let quiet = matches!(command, Command::Check | Command::Audit(_));
+        let quiet = !matches!(command, Command::Serve | Command::NewToken { .. });
         let log = log.unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
         Self { command, config, listen, admin, log, json }
     }
@@ -224,6 +259,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn token_name(text: &str) -> Result<String, String> {
     scalar::token_name(text).map_err(|flaw| format!("it {flaw}"))
+}
+
+/// Reads a name as URLs spell it, percent escapes included.
+fn asset_name(text: &str) -> Result<AssetName, String> {
+    let path = format!("/{}", text.strip_prefix('/').unwrap_or(text));
+    AssetName::from_url_path(&path).map_err(|flaw| format!("it is not a name: {flaw}"))
 }
 
 fn prefix(text: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@
 //! 2. `--new-token` needs no configuration and is done at once.
 //! 3. For the others `start` loads the configuration and puts the flags over it; an error ends here with
 //!    status 64. Then the log and the runtime are started.
-//! 4. `commands` serves, checks or audits.
+//! 4. `commands` serves, checks or audits; `tools` purges, undoes, or does a round of retention.
 //!
 //! What is printed for a program to read goes to the standard output, the log and all else to the standard
 //! error.
@@ -12,6 +12,7 @@
 mod args;
 mod commands;
 mod start;
+mod tools;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ use crate::config::token::TokenText;
 const EXIT_FINE: u8 = 0;
 /// The gateway could not start, for a reason beyond flags and configuration.
 const EXIT_START: u8 = 1;
+/// The command did what it could, and something is left to do.
+const EXIT_LEFT: u8 = 2;
 /// The flags or the configuration are wrong.
 const EXIT_USAGE: u8 = 64;
 
@@ -47,6 +50,17 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Audit(args) => start::with_configuration(invocation, async move |loaded| {
             commands::audit(loaded, args, json).await
         }),
+        Command::Purge(name) => {
+            start::with_configuration(invocation, async move |loaded| tools::purge(loaded, name, json).await)
+        }
+        Command::Undo(name) => {
+            start::with_configuration(invocation, async move |loaded| tools::undo(loaded, name, json).await)
+        }
+        Command::Retention { allow_large_removal } => {
+            start::with_configuration(invocation, async move |loaded| {
+                tools::retention(loaded, *allow_large_removal, json).await
+            })
+        }
     }
 }
 

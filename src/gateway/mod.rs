@@ -6,6 +6,9 @@
 
 pub mod check;
 pub mod fleet;
+pub mod purge;
+pub mod tools;
+pub mod undo;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -32,6 +35,7 @@ use crate::provider::error::BuildError;
 use crate::provider::{Fleet, Trust};
 use crate::read::{self, Reader};
 use crate::repair::{self, Repairer};
+use crate::retention::{self, Retention};
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::write::{self, Writer};
@@ -106,6 +110,7 @@ struct Parts {
     catalog: Catalog,
     cache: BlockCache,
     repairer: Repairer,
+    retention: Retention,
 }
 
 /// What the operator is told at the start.
@@ -206,8 +211,17 @@ impl Parts {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
         });
+        let retention = Retention::new(retention::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+            retention: config.retention,
+            requests_per_second: retention::REQUESTS_PER_SECOND,
+        });
         let cache = BlockCache::new(config.cache.memory_bytes);
-        Ok(Self { config, fleet, clock, telemetry, tasks, monitor, catalog, cache, repairer })
+        Ok(Self { config, fleet, clock, telemetry, tasks, monitor, catalog, cache, repairer, retention })
     }
 
     fn flows(&self, key: &RecordKey) -> Flows {
@@ -234,6 +248,7 @@ impl Parts {
             catalog: self.catalog.clone(),
             board: self.monitor.board().clone(),
             fleet: self.fleet.clone(),
+            retention: self.retention.clone(),
             watch: self.watch(),
         }
     }
@@ -308,6 +323,11 @@ impl Parts {
         self.tasks.spawn_periodic("canaries", repair::STEP_EVERY, move || {
             let repairer = repairer.clone();
             async move { repairer.establish().await }
+        });
+        let retention = self.retention.clone();
+        self.tasks.spawn_periodic("retention", retention::ROUND_EVERY, move || {
+            let retention = retention.clone();
+            async move { retention.step().await }
         });
         let catalog = self.catalog.clone();
         self.tasks.spawn_periodic("records", RECORDS_EVERY, move || {

@@ -43,6 +43,7 @@ use crate::catalog::Catalog;
 use crate::health::Board;
 use crate::provider::Fleet;
 use crate::read::Reader;
+use crate::retention::Retention;
 use crate::write::Writer;
 use limits::Gate;
 
@@ -98,6 +99,8 @@ pub struct Flows {
     pub board: Board,
     /// The providers, for their names.
     pub fleet: Fleet,
+    /// Removes what is no longer needed, and says why it does not.
+    pub retention: Retention,
     /// Telemetry and clock.
     pub watch: Watch,
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::health::ProviderHealth;
+use crate::retention::Report;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const HEAD: &str = r#"<!doctype html>
@@ -43,6 +44,8 @@ struct Status {
     version: &'static str,
     names: u64,
     providers: Vec<ProviderStatus>,
+    /// What the last round of retention came to; none before the first.
+    retention: Option<Report>,
 }
 
 #[derive(Serialize)]
@@ -76,11 +79,12 @@ async fn status(app: &App) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         names: flows.catalog.names().await,
         providers: flows.board.snapshot().into_iter().map(provider).collect(),
+        retention: flows.retention.last(),
     }
 }
 
 fn render(status: &Status) -> String {
-    let Status { ready, fresh, version, names, providers } = status;
+    let Status { ready, fresh, version, names, providers, retention } = status;
     let word = |yes: bool| if yes { "yes" } else { "<span class=\"bad\">no</span>" };
     let (ready, fresh) = (word(*ready), word(*fresh));
     let mut page = HEAD.to_owned();
@@ -110,7 +114,16 @@ fn render(status: &Status) -> String {
             let _ = write!(page, "<td{class}>{}", escape(&text));
         }
     }
-    page + "\n</table></div>\n" + LINKS
+    page.push_str("\n</table></div>\n");
+    if let Some(report) = retention {
+        let class = if report.braked { " class=\"bad\"" } else { "" };
+        let _ = write!(page, "<p{class}>retention, {}:", report.at.format("%F %T UTC"));
+        for line in report.lines() {
+            let _ = write!(page, "<br>{}", escape(&line));
+        }
+        page.push('\n');
+    }
+    page + LINKS
 }
 
 /// The texts of one row, and whether each is as it should be.
