@@ -8,7 +8,12 @@ fn parse(args: &[&str]) -> Result<Invocation, Stop> {
 fn audit(args: &[&str]) -> AuditArgs {
     match parse(args).unwrap().command {
         Command::Audit(audit) => audit,
-        command @ (Command::Serve | Command::Check | Command::NewToken { .. }) => panic!("{command:?}"),
+        command @ (Command::Serve
+        | Command::Check
+        | Command::NewToken { .. }
+        | Command::Purge(_)
+        | Command::Undo(_)
+        | Command::Retention { .. }) => panic!("{command:?}"),
     }
 }
 
@@ -27,6 +32,15 @@ fn flags_become_one_command() {
     assert!(serve.json);
     let check = parse(&["--check", "--listen", "127.0.0.1:1"]).unwrap();
     assert_eq!((check.command, check.log.as_str()), (Command::Check, "warn"));
+    for (text, name) in [("icons/gold.png", "icons/gold.png"), ("/u%CC%88%20x", "ü x")] {
+        assert_eq!(parse(&["--purge", text]).unwrap().command, Command::Purge(name.parse().unwrap()));
+        assert_eq!(parse(&["--undo", text]).unwrap().command, Command::Undo(name.parse().unwrap()));
+    }
+    for (args, allow_large_removal) in
+        [(&["--retention"][..], false), (&["--allow-large-removal", "--retention"], true)]
+    {
+        assert_eq!(parse(args).unwrap().command, Command::Retention { allow_large_removal });
+    }
     let token = parse(&["--new-token", "shop-backend"]).unwrap();
     assert_eq!(token.command, Command::NewToken { name: "shop-backend".to_owned() });
 }
@@ -105,6 +119,14 @@ fn every_misuse_is_told_with_status_64() {
         (&["--audit=deep"], "[possible values: list, checksum, bytes]"),
         (&["--audit="], "a value is required"),
         (&["--audit", "bytes"], "write `--audit=bytes`, with `=`"),
+        (&["--purge"], "a value is required for '--purge <NAME>'"),
+        (&["--purge", "a/../b"], "it is not a name"),
+        (&["--undo", "100%"], "it is not a name"),
+        (&["--undo", "a", "--purge", "b"], "cannot be used with"),
+        (&["--purge", "a", "--listen", "127.0.0.1:1"], "cannot be used with"),
+        (&["--purge", "a", "--repair"], "cannot be used with"),
+        (&["--allow-large-removal"], "--retention"),
+        (&["--audit", "--allow-large-removal"], "cannot be used with"),
         (&["--repair"], "--audit"),
         (&["--check", "--repair"], "cannot be used with"),
         (&["--check", "--prefix", "a"], "cannot be used with"),

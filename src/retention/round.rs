@@ -205,10 +205,12 @@ impl Retention {
         (removed, None)
     }
 
-    /// Forgets what nobody lists any more. Where a removal was cut short between record and bytes, these are
+    /// Forgets what nobody lists any more, and the tombstone that has just gone everywhere. Where a removal was cut short between record and bytes, these are
     /// still there; of a deleted name that vanished they are left to the sweep.
     async fn forget(&self, looked: &Looked, plan: &Plan, report: &mut Report) -> Result<(), Wait> {
-        let is_planned = |known: &&KnownVersion| plan.forget.contains(&known.version);
+        let tombstone = plan.lone_tombstone.filter(|version| self.is_long_alone(*version));
+        let is_planned =
+            |known: &&KnownVersion| plan.forget.contains(&known.version) || tombstone == Some(known.version);
         for known in looked.known.iter().filter(is_planned) {
             if self.parts().catalog.is_writing(known.version.upload) {
                 continue;

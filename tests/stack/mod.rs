@@ -21,12 +21,15 @@ use triplicate::provider::metered::Metered;
 use triplicate::provider::{Fleet, Observer, Provider, ProviderId, Slot, Trust};
 use triplicate::read::{self, ReadError, Reader, Wanted};
 use triplicate::repair::{self, Repairer};
+use triplicate::retention::{self, Retention};
 use triplicate::task::Tasks;
 use triplicate::telemetry::Telemetry;
 use triplicate::write::{self, ExpectedDigests, Precondition, PutRequest, Receipt, WriteError, Writer};
 
 /// The key under which the stack seals.
 pub const KEY: RecordKey = RecordKey::new([42; 32]);
+/// For how long the stack keeps superseded and deleted versions.
+pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
 
 /// Everything but HTTP.
 pub struct Stack {
@@ -36,6 +39,7 @@ pub struct Stack {
     pub reader: Reader,
     pub writer: Writer,
     pub repairer: Repairer,
+    pub retention: Retention,
     pub telemetry: Telemetry,
     pub cache: BlockCache,
     pub clock: Clock,
@@ -100,6 +104,15 @@ impl Stack {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
         });
+        let retention = Retention::new(retention::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+            retention: RETENTION,
+            requests_per_second: 0,
+        });
         let pollers = fleet.slots().map(|slot| FeedPoller::new(catalog.clone(), slot)).collect();
         Self {
             fleet,
@@ -108,6 +121,7 @@ impl Stack {
             reader,
             writer,
             repairer,
+            retention,
             telemetry,
             cache,
             clock,
