@@ -36,7 +36,10 @@ pub(super) async fn purge(loaded: Loaded, name: &AssetName, json: bool) -> u8 {
     };
     tools.end().await;
     let (status, word) = match ending {
-        Ending::Gone => (EXIT_FINE, "gone: no provider has a version of it; the tombstone stays until retention removes it"),
+        Ending::Gone => (
+            EXIT_FINE,
+            "gone: no provider has a version of it; the tombstone stays until retention removes it",
+        ),
         Ending::Unknown => (EXIT_FINE, "gone: a majority of the providers knows of no such name"),
         Ending::Interrupted => (EXIT_LEFT, "interrupted: something could not be reached; run it again"),
     };
@@ -54,7 +57,9 @@ fn shown(pass: &Pass, json: bool) -> String {
     }
     let mut lines: Vec<_> = pass.not_deleted.iter().map(|why| format!("no tombstone yet: {why}")).collect();
     lines.extend(pass.providers.iter().map(|cleared| match &cleared.failure {
-        Some(failure) => format!("{}: {} objects removed; NOT CLEAR: {failure}", cleared.provider, cleared.objects),
+        Some(failure) => {
+            format!("{}: {} objects removed; NOT CLEAR: {failure}", cleared.provider, cleared.objects)
+        }
         None => format!(
             "{}: {} versions found, {} objects removed",
             cleared.provider, cleared.versions, cleared.objects

@@ -21,6 +21,8 @@ use crate::retention::{Brake, Report};
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 
+/// How long providers may hold up the beginning.
+const BEGIN_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// How long what was begun may take to end.
 const END_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -44,7 +46,7 @@ impl Drop for Folder {
 }
 
 impl Tools {
-    /// Builds the flows and begins to watch the providers.
+    /// Builds the flows; nothing is asked of a provider yet.
     ///
     /// # Errors
     ///
@@ -61,17 +63,25 @@ impl Tools {
         let folder = Folder(folder);
         let (fleet, board) = fleet::build(&config.providers, &clock, &telemetry)?;
         let parts = Parts::assemble(config, fleet, board, key.clone(), clock, telemetry, tasks)?;
-        for slot in parts.fleet.slots() {
-            let stop = parts.tasks.stop().clone();
-            drop(parts.tasks.spawn("monitor", parts.monitor.clone().run(slot, stop)));
-        }
         let flows = parts.flows(&key);
         Ok(Self { parts, flows, _folder: folder })
     }
 
+    /// Looks at all providers and finds out how uploads are protected, and watches them from then on.
+    async fn begin(&self) {
+        let monitor = &self.parts.monitor;
+        let looks = join_all(self.parts.fleet.slots().map(|slot| monitor.step(slot)));
+        // One that does not answer is looked at again by its monitor.
+        let _ = tokio::time::timeout(BEGIN_PATIENCE, looks).await;
+        for slot in self.parts.fleet.slots() {
+            let stop = self.parts.tasks.stop().clone();
+            drop(self.parts.tasks.spawn("monitor", monitor.clone().run(slot, stop)));
+        }
+    }
+
     /// Removes all versions of a name everywhere; see [`purge`](super::purge).
     pub async fn purge(&self, name: &AssetName, stop: &CancellationToken, show: impl FnMut(&Pass)) -> Ending {
-        self.parts.monitor.first_looks().await;
+        self.begin().await;
         purge(&self.flows.writer, &self.parts.retention, &self.parts.clock, name, stop, show).await
     }
 
@@ -81,6 +91,7 @@ impl Tools {
     ///
     /// There is nothing to restore, or providers do not answer.
     pub async fn undo(&self, name: &AssetName) -> Result<Undone, UndoError> {
+        self.begin().await;
         let parts = undo::Parts {
             fleet: self.parts.fleet.clone(),
             catalog: self.parts.catalog.clone(),
@@ -94,7 +105,7 @@ impl Tools {
 
     /// Lists all providers and does one round of retention, sweep included.
     pub async fn retention(&self, brake: Brake) -> Report {
-        self.parts.monitor.first_looks().await;
+        self.begin().await;
         let loads = self.parts.fleet.slots().map(async |slot| {
             let mut poller = FeedPoller::new(self.parts.catalog.clone(), slot);
             if let Err(failure) = poller.step().await {

@@ -49,7 +49,8 @@ pub(super) async fn resolve(
     // A certain version may have come a moment ago, and its receipt is here already: nobody polls that fast.
     let unheard_of = wanted.version.is_some_and(|version| known.iter().all(|known| known.version != version));
     // One that is not the newest may have been removed, for good reason: no feed tells of that.
-    let superseded = wanted.version.is_some_and(|version| known.first().is_some_and(|it| it.version > version));
+    let superseded =
+        wanted.version.is_some_and(|version| known.first().is_some_and(|it| it.version > version));
     let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of && !superseded {
         let answered = (Vec::new(), parts.clock.now());
         Evidence { before: known.clone(), known, conclusive: true, listed: Vec::new(), answered }

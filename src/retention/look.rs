@@ -32,7 +32,8 @@ impl Retention {
         let mut looked = Vec::with_capacity(names.len());
         for name in names {
             let known = self.parts().catalog.known(name).await;
-            let view = View { known: known.iter().map(|it| (it.version, it.kind)).collect(), shelves: Vec::new() };
+            let view =
+                View { known: known.iter().map(|it| (it.version, it.kind)).collect(), shelves: Vec::new() };
             looked.push(Looked { name, known, view });
         }
         for (slot, provider) in self.parts().fleet.iter() {
@@ -43,7 +44,8 @@ impl Retention {
             // The answers have just brought the provider's clock up to date.
             let now_ms = self.provider_time(provider)?;
             for (it, records) in looked.iter_mut().zip(listings) {
-                let fed = |version| it.known.iter().any(|k| k.version == version && k.holders.contains(&slot));
+                let fed =
+                    |version| it.known.iter().any(|k| k.version == version && k.holders.contains(&slot));
                 let copies = records.into_iter().map(|(version, kind, stored_ms)| {
                     (version, Copy { kind, stored_ms, complete: fed(version) })
                 });
@@ -121,7 +123,8 @@ impl Retention {
             .map(|part| (crate::asset::Key::part(version.upload, part.number).to_string(), part.bytes))
             .collect();
         if put.has_block_list() {
-            wanted.insert(crate::asset::Key::blocks(version.upload).to_string(), blocks::list_bytes(put.size));
+            wanted
+                .insert(crate::asset::Key::blocks(version.upload).to_string(), blocks::list_bytes(put.size));
         }
         for (slot, provider) in self.parts().fleet.iter() {
             let Some(copy) = looked.view.shelves[slot.0].copies.get_mut(&version) else { continue };

@@ -81,7 +81,8 @@ impl Retention {
                 let now_ms = self.provider_time(provider)?.min(self.parts().clock.unix_ms());
                 let old = |upload: &UploadId| upload.unix_ms().saturating_add(AGE_MIN_MS) < now_ms;
                 let uploads = self.dirs(provider, &format!("{}{day}/", key::BLOBS)).await?;
-                let uploads: Vec<UploadId> = uploads.iter().filter_map(|dir| dir.parse().ok()).filter(old).collect();
+                let uploads: Vec<UploadId> =
+                    uploads.iter().filter_map(|dir| dir.parse().ok()).filter(old).collect();
                 let unknown = self.parts().catalog.unknown_uploads(uploads).await?;
                 let unknown = unknown.into_iter().filter(|it| !self.parts().catalog.is_writing(*it));
                 found.extend(unknown.take(ORPHANS_MAX.saturating_sub(found.len())));

@@ -135,7 +135,8 @@ fn is_keeper(view: &View, rules: Rules, version: Version) -> bool {
         let copy = shelf.copies.get(&version).filter(|copy| copy.complete)?;
         Some(is_old(copy, shelf.now_ms, rules))
     });
-    let (holders, old) = complete.fold((0, 0), |(holders, old), is_old| (holders + 1, old + usize::from(is_old)));
+    let (holders, old) =
+        complete.fold((0, 0), |(holders, old), is_old| (holders + 1, old + usize::from(is_old)));
     holders >= rules.majority && old >= rules.majority
 }
 

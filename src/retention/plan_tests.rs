@@ -41,6 +41,7 @@ fn brief(view: &View) -> (Vec<(usize, u64)>, Option<u64>, Vec<u64>) {
 #[test]
 fn copies_go_only_for_the_sake_of_an_old_version_that_a_majority_holds() {
     type Records = &'static [(u64, char, u64)];
+    type Case = (&'static str, [Records; 3], Vec<(usize, u64)>);
     let all = vec![(0, 1), (1, 1), (2, 1)];
     let old: Records = &[(1, 'P', 90), (2, 'P', 11)];
     let young: Records = &[(1, 'P', 90), (2, 'P', 9)];
@@ -49,7 +50,7 @@ fn copies_go_only_for_the_sake_of_an_old_version_that_a_majority_holds() {
     let lacking: Records = &[(1, 'P', 90)];
     let deleted: Records = &[(1, 'P', 90), (2, 'D', 11)];
     let just_deleted: Records = &[(1, 'P', 90), (2, 'D', 9)];
-    let table: &[(&str, [Records; 3], Vec<(usize, u64)>)] = &[
+    let table: &[Case] = &[
         ("superseded everywhere for long", [old; 3], all.clone()),
         ("at the retention exactly it stays", [&[(1, 'P', 90), (2, 'P', 10)]; 3], vec![]),
         ("superseded lately", [young; 3], vec![]),
@@ -76,7 +77,11 @@ fn copies_go_only_for_the_sake_of_an_old_version_that_a_majority_holds() {
             [&[(1, 'D', 90), (2, 'P', 50)]; 3],
             vec![(0, 1), (1, 1), (2, 1)],
         ),
-        ("a newer version of a minority changes nothing", [&[(1, 'P', 90), (2, 'P', 50)], lacking, lacking], vec![]),
+        (
+            "a newer version of a minority changes nothing",
+            [&[(1, 'P', 90), (2, 'P', 50)], lacking, lacking],
+            vec![],
+        ),
     ];
     for (case, shelves, expected) in table {
         assert_eq!(brief(&view(*shelves, &[])), (expected.clone(), None, vec![]), "{case}");
@@ -130,7 +135,9 @@ fn only_what_nobody_lists_is_forgotten_and_for_a_reason() {
 
 #[test]
 fn the_brake_knows_small_sets_and_large_ones() {
-    for (held, expected) in [(0, 100), (50, 100), (10_000, 100), (10_099, 100), (10_100, 101), (1_000_000, 10_000)] {
+    for (held, expected) in
+        [(0, 100), (50, 100), (10_000, 100), (10_099, 100), (10_100, 101), (1_000_000, 10_000)]
+    {
         assert_eq!(allowance(held), expected, "{held}");
     }
 }

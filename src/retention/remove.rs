@@ -79,11 +79,19 @@ impl Doomed {
 pub(super) async fn remove_blob(provider: &dyn Provider, upload: UploadId, pace: &Pace) -> Result<u64> {
     pace.take(1).await;
     let listing = provider.list_dir(&key::blob_dir(upload)).await?;
-    let ours = |text: &str| match key::parse(text)? {
-        kind @ (KeyKind::Part { upload: of, .. } | KeyKind::Blocks { upload: of }) if of == upload => {
-            Some((matches!(kind, KeyKind::Part { .. }), kind.key()))
-        }
-        _ => None,
+    let ours = |text: &str| {
+        let kind = key::parse(text)?;
+        let is_part = match &kind {
+            KeyKind::Part { upload: of, .. } if *of == upload => true,
+            KeyKind::Blocks { upload: of } if *of == upload => false,
+            KeyKind::Part { .. }
+            | KeyKind::Blocks { .. }
+            | KeyKind::Record { .. }
+            | KeyKind::Feed { .. }
+            | KeyKind::Canary { .. }
+            | KeyKind::Probe { .. } => return None,
+        };
+        Some((is_part, kind.key()))
     };
     let mut keys: Vec<_> = listing.entries.iter().filter_map(|entry| ours(&entry.key)).collect();
     keys.sort();

@@ -158,7 +158,8 @@ impl Retention {
     async fn carry_out(&self, mut looked: Looked, brake: Brake, report: &mut Report) -> Result<(), Wait> {
         let plan = self.plan_on_proof(&mut looked, self.rules()).await?;
         self.parts().catalog.expire(looked.name, plan.expired()).await?;
-        let removals = self.parts().fleet.slots().map(|slot| self.remove_at(slot, &looked, &plan, brake, report));
+        let removals =
+            self.parts().fleet.slots().map(|slot| self.remove_at(slot, &looked, &plan, brake, report));
         let results = join_all(removals).await;
         for (tally, (removed, failure)) in report.tallies.iter_mut().zip(results) {
             tally.removed += removed;
@@ -183,11 +184,14 @@ impl Retention {
         let tombstone = plan.lone_tombstone.filter(|version| self.is_long_alone(*version));
         // The tombstone goes everywhere or nowhere, as far as that is known beforehand.
         let tombstone = tombstone.filter(|_| report.tallies.iter().all(|tally| tally.failure.is_none()));
-        let here = plan.remove.iter().filter(|(at, ..)| *at == slot).map(|(_, version, kind)| (*version, *kind));
+        let here =
+            plan.remove.iter().filter(|(at, ..)| *at == slot).map(|(_, version, kind)| (*version, *kind));
         let mut removed = 0;
         for (version, kind) in here.chain(tombstone.map(|version| (version, Kind::Del))) {
             // What failed once fails again, and what was not counted was not judged by the brake.
-            if tally.failure.is_some() || (brake != Brake::Released && tally.removed + removed >= tally.planned) {
+            if tally.failure.is_some()
+                || (brake != Brake::Released && tally.removed + removed >= tally.planned)
+            {
                 break;
             }
             let copy = looked.view.shelves[slot.0].copies.get(&version);
@@ -208,10 +212,12 @@ impl Retention {
     /// Forgets what nobody lists any more, and the tombstone that has just gone everywhere. Where a removal was cut short between record and bytes, these are
     /// still there; of a deleted name that vanished they are left to the sweep.
     async fn forget(&self, looked: &Looked, plan: &Plan, report: &mut Report) -> Result<(), Wait> {
-        let tombstone = plan.lone_tombstone.filter(|version| self.is_long_alone(*version));
-        let is_planned =
-            |known: &&KnownVersion| plan.forget.contains(&known.version) || tombstone == Some(known.version);
-        for known in looked.known.iter().filter(is_planned) {
+        let now = self.parts().catalog.known(looked.name).await;
+        let is_planned = |known: &&KnownVersion| {
+            let has_gone = plan.lone_tombstone == Some(known.version) && known.holders.is_empty();
+            plan.forget.contains(&known.version) || has_gone
+        };
+        for known in now.iter().filter(is_planned) {
             if self.parts().catalog.is_writing(known.version.upload) {
                 continue;
             }

@@ -80,9 +80,8 @@ impl Provider for Dated {
 
     fn list_tree(&self, dir: &str) -> BoxStream<'static, Result<Vec<Entry>>> {
         let stored = self.stored.clone();
-        let dated = move |page: Result<Vec<Entry>>| {
-            Ok(page?.into_iter().map(|entry| date(&stored, entry)).collect())
-        };
+        let dated =
+            move |page: Result<Vec<Entry>>| Ok(page?.into_iter().map(|entry| date(&stored, entry)).collect());
         self.inner.list_tree(dir).map(dated).boxed()
     }
 

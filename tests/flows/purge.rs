@@ -83,7 +83,9 @@ async fn a_purge_with_a_provider_down_says_so_and_finishes_when_it_is_back() {
     let waits: Vec<_> = passes.iter().filter_map(|pass| pass.again_in_seconds).collect();
     assert_eq!(waits[..4], [10, 20, 40, 60], "ever less often");
     assert_eq!(passes[4].providers[2].versions, 1);
-    assert!(!keys(&stack).await.iter().flatten().any(|key| key.ends_with(".put") || key.starts_with("blobs/")));
+    assert!(
+        !keys(&stack).await.iter().flatten().any(|key| key.ends_with(".put") || key.starts_with("blobs/"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +121,10 @@ async fn a_crash_of_a_purge_is_finished_by_the_next_one() {
         assert_eq!(run(&next, "a.png", &CancellationToken::new(), |_| ()).await.0, Ending::Gone);
         let left: Vec<_> = keys(&next).await.into_iter().flatten().collect();
         // Bytes behind a record that went first belong to no name: the sweep takes them.
-        assert!(left.iter().all(|key| key.ends_with(".del") || key.starts_with("blobs/")), "{step}: {left:?}");
+        assert!(
+            left.iter().all(|key| key.ends_with(".del") || key.starts_with("blobs/")),
+            "{step}: {left:?}"
+        );
         assert!(step >= 2 || !left.iter().any(|key| key.starts_with("blobs/")), "{step}: {left:?}");
         later(&mut next, HOUR * 25).await;
         assert!(next.retention.round(Brake::Stop, true).await.is_done());

@@ -176,12 +176,19 @@ async fn a_tombstone_goes_last_and_only_when_all_have_it() {
     stack.retention.round(Brake::Stop, false).await;
     assert_eq!(keys(&stack).await.map_len(), [2, 1, 2]);
     assert!(matches!(stack.get("a.png").await, Err(ReadError::NotFound)));
-    stack.catalog.suspect(name("a.png").hash(), stack.catalog.versions(&name("a.png")).await[0].version, Slot(1)).await;
+    stack
+        .catalog
+        .suspect(name("a.png").hash(), stack.catalog.versions(&name("a.png")).await[0].version, Slot(1))
+        .await;
     stack.heal().await;
     rounds(&mut stack).await;
     later(&mut stack, RETENTION + HOUR).await;
     rounds(&mut stack).await;
-    assert!(keys(&stack).await.iter().flatten().all(|key| key.starts_with("feed/")), "{:?}", keys(&stack).await);
+    assert!(
+        keys(&stack).await.iter().flatten().all(|key| key.starts_with("feed/")),
+        "{:?}",
+        keys(&stack).await
+    );
     assert!(matches!(stack.get("a.png").await, Err(ReadError::NotFound)));
 }
 
@@ -333,10 +340,8 @@ async fn two_gateways_at_once_remove_the_same_and_both_forget_it() {
         later(&mut one, RETENTION / 3).await;
         later(&mut two, HOUR).await;
         one.look().await;
-        let reports = tokio::join!(
-            one.retention.round(Brake::Stop, true),
-            two.retention.round(Brake::Stop, true)
-        );
+        let reports =
+            tokio::join!(one.retention.round(Brake::Stop, true), two.retention.round(Brake::Stop, true));
         assert!(reports.0.is_done() && reports.1.is_done(), "{reports:?}");
         tokio::join!(one.heal(), two.heal());
     }

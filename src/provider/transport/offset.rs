@@ -45,7 +45,8 @@ impl ClockOffset {
         if let Some(offset) = date.and_then(|date| offset_ms(date, sent_unix_ms, received_unix_ms)) {
             // The date was written within the round trip: a slow answer can still prove that what is known
             // is wrong, as it is after a clock was set.
-            let agrees = |known: i64| known.abs_diff(offset) <= round_trip_ms.saturating_add(ROUND_TRIP_MS_MAX);
+            let agrees =
+                |known: i64| known.abs_diff(offset) <= round_trip_ms.saturating_add(ROUND_TRIP_MS_MAX);
             if round_trip_ms <= ROUND_TRIP_MS_MAX || !self.get_ms().is_some_and(agrees) {
                 self.known_ms.store(offset, Ordering::Relaxed);
             }
