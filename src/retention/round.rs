@@ -214,8 +214,8 @@ impl Retention {
     async fn forget(&self, looked: &Looked, plan: &Plan, report: &mut Report) -> Result<(), Wait> {
         let now = self.parts().catalog.known(looked.name).await;
         let is_planned = |known: &&KnownVersion| {
-            let has_gone = plan.lone_tombstone == Some(known.version) && known.holders.is_empty();
-            plan.forget.contains(&known.version) || has_gone
+            let is_held = self.parts().fleet.slots().any(|slot| known.holders.contains(&slot));
+            plan.forget.contains(&known.version) || (plan.lone_tombstone == Some(known.version) && !is_held)
         };
         for known in now.iter().filter(is_planned) {
             if self.parts().catalog.is_writing(known.version.upload) {

@@ -104,15 +104,7 @@ impl Stack {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
         });
-        let retention = Retention::new(retention::Parts {
-            fleet: fleet.clone(),
-            catalog: catalog.clone(),
-            monitor: monitor.clone(),
-            clock: clock.clone(),
-            telemetry: telemetry.clone(),
-            retention: RETENTION,
-            requests_per_second: 0,
-        });
+        let retention = retention_over(&catalog, &monitor, &telemetry);
         let pollers = fleet.slots().map(|slot| FeedPoller::new(catalog.clone(), slot)).collect();
         Self {
             fleet,
@@ -208,6 +200,19 @@ impl Stack {
         let chunks: Vec<Bytes> = download.body.try_collect().await.ok()?;
         Some(chunks.concat().into())
     }
+}
+
+fn retention_over(catalog: &Catalog, monitor: &Monitor, telemetry: &Telemetry) -> Retention {
+    let catalog::Parts { fleet, clock, .. } = catalog.parts();
+    Retention::new(retention::Parts {
+        fleet: fleet.clone(),
+        catalog: catalog.clone(),
+        monitor: monitor.clone(),
+        clock: clock.clone(),
+        telemetry: telemetry.clone(),
+        retention: RETENTION,
+        requests_per_second: 0,
+    })
 }
 
 /// Returns a plain request to store `name`.
