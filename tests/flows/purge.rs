@@ -99,7 +99,14 @@ async fn an_interrupted_purge_says_so_and_without_a_majority_nothing_is_removed(
     tokio::time::advance(Duration::from_secs(90)).await;
     stack.look().await;
     let stop = CancellationToken::new();
-    let (ending, passes) = run(&stack, "a.png", &stop, |_| stop.cancel()).await;
+    let mut seen = 0;
+    let (ending, passes) = run(&stack, "a.png", &stop, |_| {
+        seen += 1;
+        if seen == 4 {
+            stop.cancel();
+        }
+    })
+    .await;
     assert_eq!(ending, Ending::Interrupted);
     assert!(passes[0].not_deleted.is_some() && passes[0].providers.is_empty(), "{passes:?}");
     assert_eq!(stack.keys(Slot(0)).await, before);

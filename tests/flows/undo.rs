@@ -6,7 +6,7 @@ use triplicate::provider::faulty::Fault;
 use triplicate::read::Wanted;
 use triplicate::retention::Brake;
 
-use crate::retention::{HOUR, later, name, site};
+use crate::retention::{HOUR, delete, later, name, site};
 use crate::stack::{RETENTION, Stack, request};
 use crate::{assert_same_copies, bytes};
 
@@ -55,7 +55,7 @@ async fn a_deletion_is_undone_while_its_version_is_retained() {
         undone(&stack, "a.png").await.unwrap();
         assert_eq!(stack.get("a.png").await.unwrap(), content);
     }
-    stack.writer.delete(name("a.png")).await.unwrap();
+    delete(&stack, "a.png").await;
     later(&mut stack, RETENTION + HOUR).await;
     assert!(stack.retention.round(Brake::Stop, false).await.is_done());
     assert_eq!(undone(&stack, "a.png").await.unwrap_err(), UndoError::NothingToRestore);
