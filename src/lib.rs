@@ -16,6 +16,7 @@ pub mod replica;
 pub mod audit;
 pub mod read;
 pub mod repair;
+pub mod retention;
 pub mod write;
 
 pub mod http;

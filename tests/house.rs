@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 12] = [
     &["gateway"],
     &["config"],
     &["http"],
-    &["read", "write", "audit", "repair"],
+    &["read", "write", "audit", "repair", "retention"],
     &["catalog", "cache", "health"],
     &["replica"],
     &["provider", "single", "task"],

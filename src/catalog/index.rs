@@ -19,7 +19,7 @@ use crate::asset::{Kind, NameHash, Order, UploadId, Version};
 use crate::provider::Slot;
 
 /// The layout of the tables; another number means that the file is rebuilt.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 /// How many connections read at the same time.
 const READERS: usize = 2;
 
@@ -213,7 +213,7 @@ impl Index {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
             "SELECT name, ord, upload, kind, missing, record FROM versions
-             WHERE missing <> 0 AND (missing & ?1) <> 0 ORDER BY ord DESC LIMIT ?2 OFFSET ?3",
+             WHERE missing <> 0 AND expired = 0 AND (missing & ?1) <> 0 ORDER BY ord DESC LIMIT ?2 OFFSET ?3",
         )?;
         let bounds = [limit, offset].map(|bound| i64::try_from(bound).unwrap_or(i64::MAX));
         let rows = statement.query_map(params![as_i64(mask), bounds[0], bounds[1]], version_of)?;
@@ -253,8 +253,9 @@ impl Index {
     /// The file cannot be read.
     pub fn missing_at(&self, slot: Slot) -> Result<u64> {
         let db = self.reader().lock();
-        let mut statement =
-            db.prepare_cached("SELECT count(*) FROM versions WHERE missing <> 0 AND (missing & ?1) <> 0")?;
+        let mut statement = db.prepare_cached(
+            "SELECT count(*) FROM versions WHERE missing <> 0 AND expired = 0 AND (missing & ?1) <> 0",
+        )?;
         Ok(as_u64(statement.query_row([as_i64(bit(slot))], |row| row.get(0))?))
     }
 
@@ -292,7 +293,7 @@ impl Index {
         Ok(())
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+    pub(super) fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         let mut db = self.writer.lock();
         let transaction = db.transaction()?;
         let output = work(&transaction)?;
@@ -325,9 +326,11 @@ fn create(db: &Connection, fingerprint: &str) -> Result<()> {
         "CREATE TABLE meta (fingerprint TEXT NOT NULL) STRICT;
          CREATE TABLE versions (
              name BLOB NOT NULL, ord INTEGER NOT NULL, upload BLOB NOT NULL, kind INTEGER NOT NULL,
-             missing INTEGER NOT NULL, record BLOB, PRIMARY KEY (name, ord, upload)
+             missing INTEGER NOT NULL, record BLOB, expired INTEGER NOT NULL DEFAULT 0,
+             PRIMARY KEY (name, ord, upload)
          ) STRICT, WITHOUT ROWID;
-         CREATE INDEX versions_incomplete ON versions (ord) WHERE missing <> 0;
+         CREATE INDEX versions_incomplete ON versions (ord) WHERE missing <> 0 AND expired = 0;
+         CREATE INDEX versions_upload ON versions (upload);
          CREATE INDEX versions_unread ON versions (ord) WHERE record IS NULL;
          CREATE TABLE names (text TEXT PRIMARY KEY, hash BLOB NOT NULL) STRICT, WITHOUT ROWID;
          CREATE TABLE arrived (number INTEGER PRIMARY KEY, text TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
@@ -363,21 +366,21 @@ fn version_of(row: &Row<'_>) -> rusqlite::Result<IndexedVersion> {
 }
 
 /// SQLite compares signed integers: flipping the top bit keeps the order of unsigned ones.
-const SIGN: u64 = 1 << 63;
+pub(super) const SIGN: u64 = 1 << 63;
 
-fn ord(order: Order) -> i64 {
+pub(super) fn ord(order: Order) -> i64 {
     as_i64(order.get() ^ SIGN)
 }
 
-fn bit(slot: Slot) -> u64 {
+pub(super) fn bit(slot: Slot) -> u64 {
     1 << slot.0
 }
 
-const fn as_i64(value: u64) -> i64 {
+pub(super) const fn as_i64(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
 }
 
-const fn as_u64(value: i64) -> u64 {
+pub(super) const fn as_u64(value: i64) -> u64 {
     u64::from_ne_bytes(value.to_ne_bytes())
 }
 

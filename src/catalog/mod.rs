@@ -6,10 +6,12 @@
 //! and listings of single names ([`listing`]).
 //!
 //! Invariants: a version that the catalog has shown is never hidden again but by
-//! [`Catalog::mark_uncommitted`]; an index that is too old to be brought up to date from the feeds is thrown
-//! away at the start; the index can be deleted whenever the gateway is stopped.
+//! [`Catalog::mark_uncommitted`], and forgotten only once no provider lists it ([`expiry`]); an index that is
+//! too old to be brought up to date from the feeds is thrown away at the start; the index can be deleted
+//! whenever the gateway is stopped.
 
 pub mod debts;
+pub mod expiry;
 pub mod feed;
 pub mod index;
 pub mod known;

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{EXIT_FINE, EXIT_USAGE};
+use crate::asset::AssetName;
 use crate::config::scalar;
 use crate::drill;
 
@@ -27,11 +28,14 @@ Examples:
   triplicate --drill list                    name the built-in drills
   triplicate --drill year                    play a year of real outages over three providers of its own
   triplicate --drill wiped --config own.yaml play a drill over empty buckets
+  triplicate --undo icons/gold.png           restore the version before the current one
+  triplicate --purge icons/gold.png          take a name down, at all providers, now
 
 Exit status:
   --check  0 fine, 2 something to fix
   --audit  0 clean, 1 faults found and all repaired, 2 faults remain, 3 could not tell
   --drill  0 every read was right, 1 some failed or were wrong, 3 could not be played
+  --purge, --undo, --retention  0 done, 2 not (yet): what is missing is printed
   all      64 usage or configuration error";
 
 /// What was typed, flag by flag.
@@ -41,7 +45,7 @@ Exit status:
     version,
     about = "Keeps every asset in triplicate on several storage providers and serves it over HTTP",
     after_help = EXAMPLES,
-    group = ArgGroup::new("mode").args(["check", "new_token", "audit", "drill"]),
+    group = ArgGroup::new("mode").args(["check", "new_token", "audit", "drill", "purge", "undo", "retention"]),
     group = ArgGroup::new("reported").args(["audit", "drill"]),
 )]
 struct Flags {
@@ -49,10 +53,10 @@ struct Flags {
     #[arg(long, value_name = "FILE", conflicts_with = "new_token")]
     config: Option<PathBuf>,
     /// Address of the public listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit", "drill"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = NOT_SERVING)]
     listen: Option<SocketAddr>,
     /// Address of the admin listener, over that of the file
-    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = ["new_token", "audit", "drill"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with_all = NOT_SERVING)]
     admin: Option<SocketAddr>,
     /// What is logged: a level, or directives such as `info,triplicate=debug` [default: info; with --check
     /// and --audit: warn; with --drill: error]
@@ -83,6 +87,19 @@ struct Flags {
     /// JSON document
     #[arg(long, value_name = "FILE", requires = "reported", conflicts_with_all = OTHER_MODES)]
     report: Option<PathBuf>,
+    /// Takes a name down: deletes it, and removes all its versions from all providers, until none is left
+    /// or it is interrupted. The name is that of the URL, without the first `/`
+    #[arg(long, value_name = "NAME", value_parser = asset_name)]
+    purge: Option<AssetName>,
+    /// Restores the version of a name before the current one, or before its deletion, as a new version
+    #[arg(long, value_name = "NAME", value_parser = asset_name)]
+    undo: Option<AssetName>,
+    /// Does one round of retention now and prints it; a plan that removes too much only prints
+    #[arg(long)]
+    retention: bool,
+    /// With --retention: removes what is planned though it is more than 1 % of all copies
+    #[arg(long, requires = "retention", conflicts_with_all = ["check", "new_token", "audit", "purge", "undo"])]
+    allow_large_removal: bool,
     #[command(flatten)]
     audit_flags: AuditFlags,
     #[command(flatten)]
@@ -90,9 +107,11 @@ struct Flags {
 }
 
 /// A flag's `requires` alone is satisfied by another mode, since that rules the required one out.
-const OTHER_MODES: [&str; 2] = ["check", "new_token"];
-const NO_AUDIT: [&str; 3] = ["check", "new_token", "drill"];
-const NO_DRILL: [&str; 3] = ["check", "new_token", "audit"];
+const OTHER_MODES: [&str; 5] = ["check", "new_token", "purge", "undo", "retention"];
+const NO_AUDIT: [&str; 6] = ["check", "new_token", "drill", "purge", "undo", "retention"];
+const NO_DRILL: [&str; 6] = ["check", "new_token", "audit", "purge", "undo", "retention"];
+/// The modes in which nothing listens.
+const NOT_SERVING: [&str; 6] = ["new_token", "audit", "drill", "purge", "undo", "retention"];
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "With --audit")]
@@ -162,6 +181,15 @@ pub enum Command {
         scenario: String,
         /// How it is played.
         options: drill::Options,
+    },
+    /// Take a name down everywhere.
+    Purge(AssetName),
+    /// Restore the version before the current one.
+    Undo(AssetName),
+    /// Do one round of retention.
+    Retention {
+        /// Whether a plan that removes too much is carried out.
+        allow_large_removal: bool,
     },
 }
 
@@ -239,11 +267,22 @@ impl From<Flags> for Invocation {
                 report,
             }),
             (true, None, None, None) => Command::Check,
-            (false, None, None, None) => Command::Serve,
+            (false, None, None, None) => match (flags.purge, flags.undo) {
+                (Some(name), _) => Command::Purge(name),
+                (None, Some(name)) => Command::Undo(name),
+                (None, None) if flags.retention => {
+                    Command::Retention { allow_large_removal: flags.allow_large_removal }
+                }
+                (None, None) => Command::Serve,
+            },
         };
         let usual = match command {
             Command::Serve | Command::NewToken { .. } => "info",
-            Command::Check | Command::Audit(_) => "warn",
+            Command::Check
+            | Command::Audit(_)
+            | Command::Purge(_)
+            | Command::Undo(_)
+            | Command::Retention { .. } => "warn",
             // What it warns of is done to it on purpose.
             Command::Drill { .. } => "error",
         };
@@ -271,6 +310,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 fn token_name(text: &str) -> Result<String, String> {
     scalar::token_name(text).map_err(|flaw| format!("it {flaw}"))
+}
+
+/// Reads a name as URLs spell it, percent escapes included.
+fn asset_name(text: &str) -> Result<AssetName, String> {
+    let path = format!("/{}", text.strip_prefix('/').unwrap_or(text));
+    AssetName::from_url_path(&path).map_err(|flaw| format!("it is not a name: {flaw}"))
 }
 
 fn prefix(text: &str) -> Result<String, String> {

@@ -8,9 +8,13 @@ fn parse(args: &[&str]) -> Result<Invocation, Stop> {
 fn audit(args: &[&str]) -> AuditArgs {
     match parse(args).unwrap().command {
         Command::Audit(audit) => audit,
-        command @ (Command::Serve | Command::Check | Command::NewToken { .. } | Command::Drill { .. }) => {
-            panic!("{command:?}")
-        }
+        command @ (Command::Serve
+        | Command::Check
+        | Command::NewToken { .. }
+        | Command::Drill { .. }
+        | Command::Purge(_)
+        | Command::Undo(_)
+        | Command::Retention { .. }) => panic!("{command:?}"),
     }
 }
 
@@ -29,6 +33,15 @@ fn flags_become_one_command() {
     assert!(serve.json);
     let check = parse(&["--check", "--listen", "127.0.0.1:1"]).unwrap();
     assert_eq!((check.command, check.log.as_str()), (Command::Check, "warn"));
+    for (text, name) in [("icons/gold.png", "icons/gold.png"), ("/u%CC%88%20x", "ü x")] {
+        assert_eq!(parse(&["--purge", text]).unwrap().command, Command::Purge(name.parse().unwrap()));
+        assert_eq!(parse(&["--undo", text]).unwrap().command, Command::Undo(name.parse().unwrap()));
+    }
+    for (args, allow_large_removal) in
+        [(&["--retention"][..], false), (&["--allow-large-removal", "--retention"], true)]
+    {
+        assert_eq!(parse(args).unwrap().command, Command::Retention { allow_large_removal });
+    }
     let token = parse(&["--new-token", "shop-backend"]).unwrap();
     assert_eq!(token.command, Command::NewToken { name: "shop-backend".to_owned() });
 }
@@ -163,6 +176,22 @@ fn every_misuse_is_told_with_status_64() {
         (&["--audit", "--resume=1"], "unexpected value '1'"),
     ];
     assert_all_misused(table);
+}
+
+#[test]
+fn every_misuse_of_the_tools_is_told_with_status_64() {
+    assert_all_misused(&[
+        (&["--purge"], "a value is required for '--purge <NAME>'"),
+        (&["--purge", "a/../b"], "it is not a name"),
+        (&["--undo", "100%"], "it is not a name"),
+        (&["--undo", "a", "--purge", "b"], "cannot be used with"),
+        (&["--purge", "a", "--listen", "127.0.0.1:1"], "cannot be used with"),
+        (&["--purge", "a", "--repair"], "cannot be used with"),
+        (&["--purge", "a", "--drill", "year"], "cannot be used with"),
+        (&["--purge", "a", "--report", "x"], "cannot be used with"),
+        (&["--allow-large-removal"], "--retention"),
+        (&["--audit", "--allow-large-removal"], "cannot be used with"),
+    ]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn greet(greeting: &Greeting) {
 }
 
 /// Waits for SIGTERM or SIGINT.
-async fn stop_signal() -> std::io::Result<()> {
+pub(super) async fn stop_signal() -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -71,7 +71,7 @@ async fn stop_signal() -> std::io::Result<()> {
     Ok(())
 }
 
-fn start_status(error: &StartError) -> u8 {
+pub(super) fn start_status(error: &StartError) -> u8 {
     match error {
         StartError::Key(_) | StartError::Token(_) | StartError::Provider(_) => EXIT_USAGE,
         StartError::State { .. } | StartError::Index(_) | StartError::Listen { .. } => EXIT_START,

@@ -5,7 +5,7 @@
 //! 3. For the others `start` loads the configuration and puts the flags over it; an error ends here with
 //!    status 64. Then the log and the runtime are started. A drill needs no configuration, and has a scenario
 //!    to be read.
-//! 4. `commands` serves, checks, audits or plays a drill.
+//! 4. `commands` serves, checks, audits or plays a drill; `tools` purges, undoes, or does a round of retention.
 //!
 //! What is printed for a program to read goes to the standard output, the log and all else to the standard
 //! error.
@@ -13,6 +13,7 @@
 mod args;
 mod commands;
 mod start;
+mod tools;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ use crate::drill;
 const EXIT_FINE: u8 = 0;
 /// The gateway could not start, for a reason beyond flags and configuration.
 const EXIT_START: u8 = 1;
+/// The command did what it could, and something is left to do.
+const EXIT_LEFT: u8 = 2;
 /// The flags or the configuration are wrong.
 const EXIT_USAGE: u8 = 64;
 
@@ -56,6 +59,17 @@ fn run(invocation: &Invocation) -> u8 {
         }
         Command::Drill { scenario, options } => {
             start::with_drill(invocation, scenario, options, commands::drill)
+        }
+        Command::Purge(name) => {
+            start::with_configuration(invocation, async move |loaded| tools::purge(loaded, name, json).await)
+        }
+        Command::Undo(name) => {
+            start::with_configuration(invocation, async move |loaded| tools::undo(loaded, name, json).await)
+        }
+        Command::Retention { allow_large_removal } => {
+            start::with_configuration(invocation, async move |loaded| {
+                tools::retention(loaded, *allow_large_removal, json).await
+            })
         }
     }
 }

@@ -15,7 +15,7 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Counters {
     /// Events by kind.
     pub(super) events: BTreeMap<String, f64>,
-    /// Reads of providers by kind (`first`, `hedge`, `retry`), where the gateway tells them.
+    /// Reads of providers by reason (`first`, `hedge`, `retry`), where the gateway tells them.
     pub(super) upstream_reads: BTreeMap<String, f64>,
     /// Calls that read an object, by provider.
     pub(super) gets: BTreeMap<String, f64>,
@@ -65,7 +65,7 @@ impl Counters {
             let by = |key| label(labels, key).to_owned();
             let sum = match name {
                 "triplicate_events_total" => counters.events.entry(by("kind")),
-                "triplicate_upstream_reads_total" => counters.upstream_reads.entry(by("kind")),
+                "triplicate_upstream_reads_total" => counters.upstream_reads.entry(by("reason")),
                 "triplicate_provider_calls_total" if label(labels, "operation") == "get" => {
                     counters.gets.entry(by("provider"))
                 }

@@ -81,11 +81,12 @@ phases:
         (20, 0, 0),
         "{out}"
     );
-    assert!(of("healthy", "part_reads") >= 20, "{out}");
+    // Readers of the same asset at the same time share a request.
+    assert!((4..=20).contains(&of("healthy", "part_reads")), "{out}");
     assert_eq!((of("one", "reads"), of("one", "errors"), of("one", "wrong")), (20, 0, 0), "{out}");
     assert_eq!((of("all", "reads"), of("all", "errors"), of("all", "wrong")), (4, 4, 0), "{out}");
-    // Each provider was asked for each of them.
-    assert!(of("all", "struck") >= 12, "{out}");
+    // Each provider was asked, for one of them at least.
+    assert!(of("all", "struck") >= 3, "{out}");
     assert_eq!(of("at the end, each asset once", "reads"), 4, "{out}");
     assert_eq!(of("at the end, each asset once", "errors"), 0, "{out}");
     assert!(report["writes_acknowledged"].as_u64().unwrap() > 0, "{out}");

@@ -6,6 +6,10 @@
 
 pub mod check;
 pub mod fleet;
+mod loops;
+pub mod purge;
+pub mod tools;
+pub mod undo;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -15,13 +19,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::asset::RecordKey;
 use crate::cache::BlockCache;
 use crate::cache::disk::DiskCache;
-use crate::catalog::feed::FeedPoller;
-use crate::catalog::snapshot::{self, Snapshots};
 use crate::catalog::{self, Catalog};
 use crate::clock::Clock;
 use crate::config::record_key::{Missing, ResolveError, ResolvedKey};
@@ -34,6 +36,7 @@ use crate::provider::error::BuildError;
 use crate::provider::{Budget, Fleet, Trust};
 use crate::read::{self, Reader};
 use crate::repair::{self, Repairer};
+use crate::retention::{self, Retention};
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::write::{self, Writer};
@@ -42,16 +45,6 @@ use crate::write::{self, Writer};
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// How long tasks may take to end after that.
 const TASKS_GRACE: Duration = Duration::from_secs(15);
-/// How long the first look at the canaries may hold up the start.
-const FIRST_LOOK_PATIENCE: Duration = Duration::from_secs(3);
-/// How long the first canaries may hold up the start.
-const ESTABLISH_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at what only metrics show.
-const GAUGES_EVERY: Duration = Duration::from_secs(15);
-/// Between two readings of records that the index lacks.
-const RECORDS_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks at whether traffic may be taken.
-const READY_EVERY: Duration = Duration::from_millis(250);
 
 /// The gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +103,7 @@ struct Parts {
     cache: BlockCache,
     disk: DiskCache,
     repairer: Repairer,
+    retention: Retention,
 }
 
 /// What the operator is told at the start.
@@ -210,10 +204,32 @@ impl Parts {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
         });
+        let retention = Retention::new(retention::Parts {
+            fleet: fleet.clone(),
+            catalog: catalog.clone(),
+            monitor: monitor.clone(),
+            clock: clock.clone(),
+            telemetry: telemetry.clone(),
+            retention: config.retention,
+            requests_per_second: retention::REQUESTS_PER_SECOND,
+        });
         let cache = BlockCache::new(config.cache.memory_bytes);
         let (path, bytes) = (&config.cache.path, config.cache.disk_bytes);
         let disk = DiskCache::open(path, bytes, &tasks, telemetry.clone(), clock.clone());
-        Ok(Self { config, fleet, clock, telemetry, budget, tasks, monitor, catalog, cache, disk, repairer })
+        Ok(Self {
+            config,
+            fleet,
+            clock,
+            telemetry,
+            budget,
+            tasks,
+            monitor,
+            catalog,
+            cache,
+            disk,
+            repairer,
+            retention,
+        })
     }
 
     fn flows(&self, key: &RecordKey) -> Flows {
@@ -244,6 +260,7 @@ impl Parts {
             board: self.monitor.board().clone(),
             fleet: self.fleet.clone(),
             repairer: self.repairer.clone(),
+            retention: self.retention.clone(),
             watch: self.watch(),
         }
     }
@@ -291,66 +308,6 @@ impl Parts {
 
     fn watch(&self) -> Watch {
         Watch { telemetry: self.telemetry.clone(), clock: self.clock.clone() }
-    }
-
-    /// Looks at all canaries, writes them at a first start, and starts every loop.
-    async fn start(&self) {
-        let looks = self.fleet.slots().map(|slot| self.monitor.look(slot));
-        let looks = futures::future::join_all(looks);
-        if tokio::time::timeout(FIRST_LOOK_PATIENCE, looks).await.is_err() {
-            warn!("a provider does not answer; the start goes on without it");
-        }
-        if tokio::time::timeout(ESTABLISH_PATIENCE, self.repairer.establish()).await.is_err() {
-            info!("a provider without a canary is being refilled");
-        }
-        for slot in self.fleet.slots() {
-            let stop = self.tasks.stop().clone();
-            drop(self.tasks.spawn("monitor", self.monitor.clone().run(slot, stop.clone())));
-            let poller = FeedPoller::new(self.catalog.clone(), slot);
-            drop(self.tasks.spawn("feed", poller.run(stop)));
-        }
-        let repairer = self.repairer.clone();
-        self.tasks.spawn_periodic("repair", repair::STEP_EVERY, move || {
-            let repairer = repairer.clone();
-            async move { repairer.step().await }
-        });
-        let repairer = self.repairer.clone();
-        self.tasks.spawn_periodic("canaries", repair::STEP_EVERY, move || {
-            let repairer = repairer.clone();
-            async move { repairer.establish().await }
-        });
-        let catalog = self.catalog.clone();
-        self.tasks.spawn_periodic("records", RECORDS_EVERY, move || {
-            let catalog = catalog.clone();
-            async move { catalog.read_missing_records().await }
-        });
-        let snapshots = Arc::new(Snapshots::new(self.catalog.clone(), snapshot::Policy::default()));
-        self.tasks.spawn_periodic("snapshots", snapshot::write::STEP_EVERY, move || {
-            let snapshots = snapshots.clone();
-            async move { snapshots.step().await }
-        });
-        let catalog = self.catalog.clone();
-        self.tasks.spawn_periodic("ready", READY_EVERY, move || {
-            let catalog = catalog.clone();
-            async move { catalog.check_ready() }
-        });
-        self.watch_gauges();
-    }
-
-    fn watch_gauges(&self) {
-        let (catalog, telemetry) = (self.catalog.clone(), self.telemetry.clone());
-        let (cache, disk) = (self.cache.clone(), self.disk.clone());
-        self.tasks.spawn_periodic("gauges", GAUGES_EVERY, move || {
-            let (catalog, telemetry) = (catalog.clone(), telemetry.clone());
-            let (cache, disk) = (cache.clone(), disk.clone());
-            async move {
-                let metrics = telemetry.metrics();
-                metrics.index_names.set(i64::try_from(catalog.names().await).unwrap_or(i64::MAX));
-                metrics.index_fresh.set(i64::from(catalog.is_fresh()));
-                metrics.cache_bytes.set(i64::try_from(cache.bytes()).unwrap_or(i64::MAX));
-                metrics.cache_disk_bytes.set(i64::try_from(disk.bytes()).unwrap_or(i64::MAX));
-            }
-        });
     }
 }
 

@@ -44,6 +44,7 @@ use crate::health::Board;
 use crate::provider::Fleet;
 use crate::read::Reader;
 use crate::repair::Repairer;
+use crate::retention::Retention;
 use crate::write::Writer;
 use limits::Gate;
 
@@ -101,6 +102,8 @@ pub struct Flows {
     pub fleet: Fleet,
     /// Knows what is still to be copied.
     pub repairer: Repairer,
+    /// Removes what is no longer needed, and says why it does not.
+    pub retention: Retention,
     /// Telemetry and clock.
     pub watch: Watch,
 }

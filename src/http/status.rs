@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::App;
 use crate::health::ProviderHealth;
 use crate::repair::Progress;
+use crate::retention::Report;
 use crate::write;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
@@ -47,6 +48,8 @@ struct Status {
     /// By how much most providers' clocks differ from ours; from 30 s on nothing is written.
     clock_offset_ms: Option<i64>,
     providers: Vec<ProviderStatus>,
+    /// What the last round of retention came to; none before the first.
+    retention: Option<Report>,
 }
 
 #[derive(Serialize)]
@@ -82,11 +85,12 @@ async fn status(app: &App) -> Status {
         names: flows.catalog.names().await,
         clock_offset_ms: flows.fleet.clock_offset_ms(),
         providers: flows.board.snapshot().into_iter().map(provider).collect(),
+        retention: flows.retention.last(),
     }
 }
 
 fn render(status: &Status) -> String {
-    let Status { ready, fresh, version, names, clock_offset_ms, providers } = status;
+    let Status { ready, fresh, version, names, clock_offset_ms, providers, retention } = status;
     let word = |yes: bool| if yes { "yes" } else { "<span class=\"bad\">no</span>" };
     let (ready, fresh) = (word(*ready), word(*fresh));
     let wrong = clock_offset_ms.is_some_and(|ms| ms.unsigned_abs() >= write::CLOCK_OFFSET_MS_MAX);
@@ -122,7 +126,16 @@ fn render(status: &Status) -> String {
             let _ = write!(page, "<td{class}>{}", escape(&text));
         }
     }
-    page + "\n</table></div>\n" + LINKS
+    page.push_str("\n</table></div>\n");
+    if let Some(report) = retention {
+        let class = if report.braked { " class=\"bad\"" } else { "" };
+        let _ = write!(page, "<p{class}>retention, {}:", report.at.format("%F %T UTC"));
+        for line in report.lines() {
+            let _ = write!(page, "<br>{}", escape(&line));
+        }
+        page.push('\n');
+    }
+    page + LINKS
 }
 
 /// The texts of one row, and whether each is as it should be.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::provider::ProviderId;
+use crate::retention::Tally;
 
 #[test]
 fn the_page_shows_each_provider_and_nothing_that_could_run() {
@@ -22,6 +23,9 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
     };
     let repair = Progress::new(3, Some(std::time::Duration::from_secs(60)), 0.5);
     let provider = ProviderStatus { health, repair };
+    let tally = Tally { provider: "s3-one".into(), held: 900, planned: 500, ..Tally::default() };
+    let at = crate::clock::to_utc(1_795_345_530_000);
+    let report = Report { at, waits: None, braked: true, forgotten: 0, tallies: vec![tally] };
     let page = render(&Status {
         ready: true,
         fresh: false,
@@ -29,6 +33,7 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         names: 42,
         clock_offset_ms: Some(-40_000),
         providers: vec![provider],
+        retention: Some(report),
     });
     for part in [
         "ready: yes",
@@ -39,6 +44,8 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         "<td>s3-one<td>s3<td class=\"bad\">down<td class=\"bad\">open<td>ours<td>12.3 ms<td class=\"bad\">3, 0.5 a second, 6 s left<td>-7 ms<td>–<td>",
         "<td>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;\n",
         "href=\"/api/assets\"",
+        "<p class=\"bad\">retention, 2026-11-22 11:05:30 UTC:<br>s3-one: 0 of 500 planned copies removed",
+        "triplicate --retention --allow-large-removal",
     ] {
         assert!(page.contains(part), "{part} is missing in {page}");
     }

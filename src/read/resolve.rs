@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
 
 use super::attempt::entrants;
 use super::{Inner, Parts, ReadError, Wanted};
@@ -30,6 +31,10 @@ pub(super) struct Evidence {
     conclusive: bool,
     /// What the index knew for certain before anybody was asked; a tombstone among it may be told in any case.
     before: Arc<Vec<KnownVersion>>,
+    /// Versions that a provider lists now, where any was asked.
+    listed: Vec<Version>,
+    /// The trusted providers that answered, and since when they would have to prove themselves.
+    answered: (Vec<Slot>, Instant),
 }
 
 impl Evidence {
@@ -51,11 +56,22 @@ pub(super) async fn resolve(
     // Asked after the look-up: an index that could not be read is not fresh any longer.
     // A certain version may have come a moment ago, and its receipt is here already: nobody polls that fast.
     let unheard_of = wanted.version.is_some_and(|version| known.iter().all(|known| known.version != version));
-    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of {
-        Evidence { before: known.clone(), known, conclusive: true }
+    // One that is not the newest may have been removed, for good reason: no feed tells of that.
+    let superseded =
+        wanted.version.is_some_and(|version| known.first().is_some_and(|it| it.version > version));
+    let evidence = if parts.catalog.is_fresh() && !wanted.revalidate && !unheard_of && !superseded {
+        let answered = (Vec::new(), parts.clock.now());
+        Evidence { before: known.clone(), known, conclusive: true, listed: Vec::new(), answered }
     } else {
         ask_together(inner, hash, known, wanted).await
     };
+    if let Some(version) = wanted.version.filter(|version| superseded && !evidence.listed.contains(version)) {
+        let (answered, began) = &evidence.answered;
+        if parts.is_proved_lacking(answered, *began).await {
+            return Err(ReadError::NotFound);
+        }
+        return Err(ReadError::unavailable(format!("no provider that answers lists {version}")));
+    }
     for known in evidence.known.iter() {
         if wanted.version.is_some_and(|version| version != known.version)
             || parts.catalog.is_uncommitted(known.version)
@@ -143,7 +159,9 @@ async fn weigh(
     } else {
         parts.is_proved_lacking(&trusted, began).await
     };
-    (Evidence { known, conclusive, before: told }, trusted.len())
+    let listed = answers.iter().flat_map(|(_, versions)| versions.iter().map(|(version, _)| *version));
+    let (listed, count) = (listed.collect(), trusted.len());
+    (Evidence { known, conclusive, before: told, listed, answered: (trusted, began) }, count)
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);

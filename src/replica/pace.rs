@@ -29,6 +29,11 @@ impl Pace {
         Self::default()
     }
 
+    /// Allows `rate` of anything a second, requests for one; 0 limits nothing.
+    pub fn per_second(rate: u64) -> Self {
+        Self::bytes_per_second(rate)
+    }
+
     /// Allows `rate` bytes a second; 0 limits nothing, and so does more than 4 GiB.
     pub fn bytes_per_second(rate: u64) -> Self {
         let burst = u32::try_from(rate).ok().and_then(NonZeroU32::new);

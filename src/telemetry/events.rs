@@ -40,11 +40,15 @@ pub enum EventKind {
     IndexRebuilt,
     /// A provider's clock and ours differ too much.
     ClockSkew,
+    /// Old versions and orphans were removed, or could not be.
+    Retention,
+    /// A plan to remove too much stopped, and waits for an operator.
+    Brake,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Takeover,
         Self::TakeoverMidBody,
         Self::HedgeWon,
@@ -58,6 +62,8 @@ impl EventKind {
         Self::BadSnapshot,
         Self::IndexRebuilt,
         Self::ClockSkew,
+        Self::Retention,
+        Self::Brake,
     ];
 
     /// Returns the word used in metrics and queries.
@@ -76,6 +82,8 @@ impl EventKind {
             Self::BadSnapshot => "bad_snapshot",
             Self::IndexRebuilt => "index_rebuilt",
             Self::ClockSkew => "clock_skew",
+            Self::Retention => "retention",
+            Self::Brake => "brake",
         }
     }
 

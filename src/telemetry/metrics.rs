@@ -144,6 +144,9 @@ metrics! {
     copies_missing: Family<ProviderLabels, Gauge<i64>> = "copies_missing", "Known versions without a copy";
     oldest_missing_seconds: Family<ProviderLabels, Gauge<i64>> = "oldest_missing_seconds", "Age of the oldest version whose copy is missing";
     copies_made_per_second: Family<ProviderLabels, Gauge<f64, AtomicU64>> = "copies_made_per_second", "Copies made by repair within the last minute";
+    retention_removed: Family<ProviderLabels, Counter> = "retention_removed", "Copies and orphans that retention removed";
+    retention_planned: Family<ProviderLabels, Gauge<i64>> = "retention_planned", "Copies and orphans that the last plan would remove";
+    retention_braked: Gauge<i64> = "retention_braked", "1 while a plan to remove too much waits for an operator";
     index_names: Gauge<i64> = "index_names", "Names in the local index";
     index_fresh: Gauge<i64> = "index_fresh", "1 while the index is fresh";
 }

@@ -7,20 +7,26 @@
 #[path = "../stack/mod.rs"]
 mod stack;
 
+mod dated;
 mod gateways;
 mod hedging;
 mod identity;
 mod index;
+mod purge;
 mod reads;
 mod rescues;
+mod retention;
 mod sharing;
 mod snapshot_faults;
 mod snapshots;
+mod sweep;
+mod undo;
 mod writes;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dated::Dated;
 use stack::{Stack, disk};
 use triplicate::clock::Clock;
 use triplicate::provider::faulty::Faulty;
@@ -33,15 +39,19 @@ const NOW: u64 = 1_795_345_530_000;
 struct Site {
     folder: tempfile::TempDir,
     faulty: Vec<Arc<Faulty>>,
+    dated: Vec<Arc<Dated>>,
+    clock: Clock,
 }
 
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(NOW);
-        let faulty =
-            ["a", "b", "c"].map(|name| Arc::new(Faulty::new(disk(folder.path(), name, &clock)))).to_vec();
-        Self { folder, faulty }
+        let dated = ["a", "b", "c"]
+            .map(|name| Arc::new(Dated::new(disk(folder.path(), name, &clock), clock.clone())))
+            .to_vec();
+        let faulty = dated.iter().map(|dated| Arc::new(Faulty::new(dated.clone()))).collect();
+        Self { folder, faulty, dated, clock }
     }
 
     /// Another gateway over the same providers, with an index and a clock of its own.

@@ -22,12 +22,15 @@ use triplicate::provider::metered::Metered;
 use triplicate::provider::{Budget, Fleet, Observer, Provider, ProviderId, Slot, Trust};
 use triplicate::read::{self, ReadError, Reader, Wanted};
 use triplicate::repair::{self, Repairer};
+use triplicate::retention::{self, Retention};
 use triplicate::task::Tasks;
 use triplicate::telemetry::Telemetry;
 use triplicate::write::{self, ExpectedDigests, Precondition, PutRequest, Receipt, WriteError, Writer};
 
 /// The key under which the stack seals.
 pub const KEY: RecordKey = RecordKey::new([42; 32]);
+/// For how long the stack keeps superseded and deleted versions.
+pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
 
 /// Everything but HTTP.
 pub struct Stack {
@@ -37,6 +40,7 @@ pub struct Stack {
     pub reader: Reader,
     pub writer: Writer,
     pub repairer: Repairer,
+    pub retention: Retention,
     pub telemetry: Telemetry,
     pub cache: BlockCache,
     pub disk: DiskCache,
@@ -67,15 +71,7 @@ impl Stack {
         state: tempfile::TempDir,
     ) -> Self {
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
-        let bare = Fleet::new(providers);
-        let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
-        let observer: Arc<dyn Observer> = Arc::new(board.clone());
-        let metered = bare.iter().map(|(slot, provider)| {
-            let metered =
-                Metered::new(provider.clone(), slot, telemetry.clone(), observer.clone(), clock.clone());
-            Arc::new(metered) as Arc<dyn Provider>
-        });
-        let fleet = Fleet::new(metered.collect());
+        let (fleet, board) = metered(providers, &clock, &telemetry);
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
         let budget = Budget::new();
         let parts = catalog::Parts {
@@ -120,6 +116,7 @@ impl Stack {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
         });
+        let retention = retention_over(&catalog, &monitor, &telemetry);
         let pollers = fleet.slots().map(|slot| FeedPoller::new(catalog.clone(), slot)).collect();
         Self {
             fleet,
@@ -128,6 +125,7 @@ impl Stack {
             reader,
             writer,
             repairer,
+            retention,
             telemetry,
             cache,
             disk,
@@ -225,6 +223,32 @@ impl Stack {
         let chunks: Vec<Bytes> = download.body.try_collect().await.ok()?;
         Some(chunks.concat().into())
     }
+}
+
+fn retention_over(catalog: &Catalog, monitor: &Monitor, telemetry: &Telemetry) -> Retention {
+    let catalog::Parts { fleet, clock, .. } = catalog.parts();
+    Retention::new(retention::Parts {
+        fleet: fleet.clone(),
+        catalog: catalog.clone(),
+        monitor: monitor.clone(),
+        clock: clock.clone(),
+        telemetry: telemetry.clone(),
+        retention: RETENTION,
+        requests_per_second: 0,
+    })
+}
+
+/// Has every call counted and observed.
+fn metered(providers: Vec<Arc<dyn Provider>>, clock: &Clock, telemetry: &Telemetry) -> (Fleet, Board) {
+    let bare = Fleet::new(providers);
+    let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
+    let observer: Arc<dyn Observer> = Arc::new(board.clone());
+    let metered = bare.iter().map(|(slot, provider)| {
+        let metered =
+            Metered::new(provider.clone(), slot, telemetry.clone(), observer.clone(), clock.clone());
+        Arc::new(metered) as Arc<dyn Provider>
+    });
+    (Fleet::new(metered.collect()), board)
 }
 
 /// Returns a plain request to store `name`.

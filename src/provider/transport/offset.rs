@@ -36,14 +36,20 @@ impl ClockOffset {
     /// Learns from the headers of an answer to a request sent at `sent_unix_ms`.
     pub(crate) fn note(&self, headers: &HeaderMap, sent_unix_ms: u64) {
         let received_unix_ms = self.clock.unix_ms();
-        let slow = received_unix_ms.abs_diff(sent_unix_ms) > ROUND_TRIP_MS_MAX;
+        let round_trip_ms = received_unix_ms.abs_diff(sent_unix_ms);
         // An answer with an age comes out of a cache, and its date is that of another answer.
-        if (slow && self.get_ms().is_some()) || headers.contains_key(AGE) {
+        if headers.contains_key(AGE) {
             return;
         }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         if let Some(offset) = date.and_then(|date| offset_ms(date, sent_unix_ms, received_unix_ms)) {
-            self.known_ms.store(offset, Ordering::Relaxed);
+            // The date was written within the round trip: a slow answer can still prove that what is known
+            // is wrong, as it is after a clock was set.
+            let agrees =
+                |known: i64| known.abs_diff(offset) <= round_trip_ms.saturating_add(ROUND_TRIP_MS_MAX);
+            if round_trip_ms <= ROUND_TRIP_MS_MAX || !self.get_ms().is_some_and(agrees) {
+                self.known_ms.store(offset, Ordering::Relaxed);
+            }
         }
     }
 
@@ -98,6 +104,19 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         offset.note(&cached, offset.now_unix_ms());
         assert_eq!(offset.get_ms(), Some(-60_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_replaces_what_it_proves_wrong() {
+        let offset = ClockOffset::new(Clock::manual(NOON_UNIX_MS + 500));
+        offset.note(&headers(NOON), offset.now_unix_ms());
+        assert_eq!(offset.get_ms(), Some(0));
+        // Our clock was set forward by an hour: the next answer takes three seconds.
+        tokio::time::advance(std::time::Duration::from_secs(3_600)).await;
+        let sent = offset.now_unix_ms();
+        tokio::time::advance(std::time::Duration::from_secs(3)).await;
+        offset.note(&headers(NOON), sent);
+        assert_eq!(offset.get_ms(), Some(-3_601_500));
     }
 
     proptest! {

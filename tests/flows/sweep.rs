@@ -1,0 +1,84 @@
+//! The sweep: what no record speaks of goes once it is old, on proof.
+
+use triplicate::asset::{Key, UploadId, key};
+use triplicate::provider::{Payload, Slot};
+use triplicate::retention::Brake;
+
+use crate::bytes;
+use crate::retention::{DAY, HOUR, keys, later, remove, site};
+use crate::stack::Stack;
+
+#[tokio::test(start_paused = true)]
+async fn orphans_go_after_a_day_and_younger_ones_stay() {
+    let (site, mut stack) = site().await;
+    let kept = stack.put("kept.png", &bytes(1, 10)).await.unwrap().record;
+    // Only one provider still has the record of this one; no gateway's index knows it.
+    let lonely = stack.put("lonely.png", &bytes(2, 10)).await.unwrap().record;
+    for slot in [1, 2] {
+        remove(&stack, slot, &lonely.key().to_string()).await;
+    }
+    let orphan = site.clock.upload_id();
+    let payload = Payload::from(bytes(3, 10));
+    for slot in [0, 1] {
+        stack.fleet.get(Slot(slot)).put(&Key::part(orphan, 0), &payload, "image/png").await.unwrap();
+    }
+    later(&mut stack, DAY - HOUR).await;
+    // An upload that began long ago and is still under way.
+    stack.fleet.get(Slot(1)).put(&Key::part(orphan, 1), &payload, "image/png").await.unwrap();
+    let young = site.clock.upload_id();
+    stack.fleet.get(Slot(0)).put(&Key::part(young, 0), &payload, "image/png").await.unwrap();
+    let has = async |stack: &Stack, slot: usize, upload: UploadId| {
+        stack.keys(Slot(slot)).await.iter().any(|key| key.starts_with(&key::blob_dir(upload)))
+    };
+    stack.retention.round(Brake::Stop, true).await;
+    assert!(has(&stack, 0, orphan).await);
+    later(&mut stack, HOUR * 2).await;
+    let report = stack.retention.round(Brake::Stop, true).await;
+    assert!(report.is_done(), "{report:?}");
+    assert!(!has(&stack, 0, orphan).await);
+    assert!(has(&stack, 1, orphan).await, "something came an hour ago");
+    assert!(has(&stack, 0, young).await);
+    later(&mut stack, DAY).await;
+    stack.retention.round(Brake::Stop, true).await;
+    assert!(!has(&stack, 1, orphan).await && !has(&stack, 0, young).await);
+    for slot in 0..3 {
+        for upload in [kept.version.upload, lonely.version.upload] {
+            assert!(has(&stack, slot, upload).await);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_no_index_knows_still_protects_its_bytes() {
+    let (site, stack) = site().await;
+    let mut other = site.stack(site.clock.clone());
+    other.start().await;
+    later(&mut other, DAY * 40).await;
+    // Written while the other gateway is cut off from the feeds: its index cannot know.
+    let record = stack.put("new.png", &bytes(1, 10)).await.unwrap().record;
+    tokio::time::advance(DAY * 2).await;
+    other.look().await;
+    let report = other.retention.round(Brake::Released, true).await;
+    assert!(report.is_done(), "{report:?}");
+    assert_eq!(other.get("new.png").await.unwrap(), bytes(1, 10));
+    assert!(other.catalog.versions(&record.name).await.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_entry_whose_version_is_gone_goes_too() {
+    let (site, mut stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    let second = stack.put("b.png", &bytes(2, 10)).await.unwrap().record;
+    for slot in 0..3 {
+        remove(&stack, slot, &second.key().to_string()).await;
+    }
+    later(&mut stack, DAY * 2).await;
+    // The index of a gateway that starts now knows of it by the feed alone, and has read no record yet.
+    let mut cold = site.stack(site.clock.clone());
+    cold.start().await;
+    assert!(cold.retention.round(Brake::Stop, true).await.is_done());
+    for keys in keys(&stack).await {
+        assert_eq!(keys.iter().filter(|key| key.starts_with("feed/")).count(), 1, "{keys:?}");
+    }
+    assert_eq!(stack.get("a.png").await.unwrap(), bytes(1, 10));
+}
