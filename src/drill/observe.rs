@@ -131,9 +131,9 @@ mod tests {
              triplicate_events_total{kind=\"takeover\",provider=\"a\"} 3\n\
              triplicate_events_total{kind=\"takeover\",provider=\"b\"} 2\n\
              triplicate_events_total{provider=\"b\",kind=\"hedge_won\"} 7\n\
-             triplicate_upstream_reads_total{kind=\"first\"} 200\n\
-             triplicate_upstream_reads_total{kind=\"hedge\"} 6\n\
-             triplicate_upstream_reads_total{kind=\"retry\"} 4\n\
+             triplicate_upstream_reads_total{provider=\"a\",reason=\"first\"} 200\n\
+             triplicate_upstream_reads_total{provider=\"a\",reason=\"hedge\"} 6\n\
+             triplicate_upstream_reads_total{provider=\"a\",reason=\"retry\"} 4\n\
              triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"ok\"} 5\n\
              triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"timeout\"} 1\n\
              triplicate_provider_calls_total{provider=\"a\",operation=\"put\",outcome=\"ok\"} 9\n# EOF\n",

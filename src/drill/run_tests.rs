@@ -54,7 +54,8 @@ fn configured(folder: &Path) -> Config {
 
 /// The files of a provider's folder.
 fn files(folder: &Path) -> Vec<String> {
-    let files = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
+    // What a probe leaves behind may go while it is looked at.
+    let files = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
     let files = files.filter(|entry| entry.file_type().is_file());
     files.map(|entry| entry.path().display().to_string()).collect()
 }

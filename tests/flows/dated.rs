@@ -28,6 +28,11 @@ impl Dated {
         Self { inner, clock, ahead_ms: AtomicI64::new(0), stored: Arc::default() }
     }
 
+    /// Dates an object as stored at another time.
+    pub(crate) fn date_back(&self, key: &str, unix_ms: u64) {
+        self.stored.lock().unwrap().insert(key.to_owned(), unix_ms);
+    }
+
     /// Sets the clock that much ahead of everybody else's from now on.
     pub(crate) fn set_ahead_ms(&self, ahead_ms: i64) {
         self.ahead_ms.store(ahead_ms, Ordering::Relaxed);

@@ -220,12 +220,8 @@ async fn an_index_or_a_snapshot_older_than_what_was_kept_is_not_used() {
 
 /// Lets all objects of the snapshots at a provider be so old.
 fn age_snapshots(site: &Site, stack: &Stack, slot: Slot, keys: &[String], hours: u64) {
-    let modified = Duration::from_millis(stack.clock.unix_ms() - hours * 3_600_000);
-    for key in keys {
-        let path = site.folder.path().join(["a", "b", "c"][slot.0]).join(key);
-        let file = std::fs::File::options().write(true).open(path).unwrap();
-        file.set_modified(std::time::UNIX_EPOCH + modified).unwrap();
-    }
+    let stored = stack.clock.unix_ms() - hours * 3_600_000;
+    keys.iter().for_each(|key| site.dated[slot.0].date_back(key, stored));
 }
 
 #[tokio::test(start_paused = true)]
