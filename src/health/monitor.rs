@@ -66,6 +66,7 @@ impl Monitor {
         let mut wait = LOOK_EVERY;
         loop {
             let well = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 well = self.step(slot) => well,
             };
@@ -75,6 +76,7 @@ impl Monitor {
                 (false, false) => (wait * 2).min(LOOK_AGAIN_MAX),
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
                 () = self.suspected(slot) => {}

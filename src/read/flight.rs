@@ -135,6 +135,7 @@ async fn fly(
             upstream.next_block().await
         };
         let block = tokio::select! {
+            biased;
             block = read => block,
             () = flight.is_abandoned() => {
                 if flights.retire(upload, &flight) {

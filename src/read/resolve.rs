@@ -180,6 +180,7 @@ async fn gather(
             return answers;
         }
         tokio::select! {
+            biased;
             answer = asking.next() => match answer {
                 Some((slot, Ok(versions))) => answers.push((slot, versions)),
                 Some((_, Err(_))) => {}

@@ -103,6 +103,7 @@ impl Quorum {
                 }
             };
             tokio::select! {
+                biased;
                 sent = sends.next() => match sent {
                     Some((slot, true)) => took.push(slot),
                     Some((_, false)) => {}
