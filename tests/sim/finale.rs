@@ -1,0 +1,86 @@
+//! The end of a run: everything heals, time passes, and what is left must be the same everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use triplicate::asset::key::{self, KeyKind};
+use triplicate::asset::{Kind, Record, UploadId};
+
+use crate::checker::Violation;
+use crate::history::{Op, Told};
+use crate::stack::KEY;
+use crate::world::World;
+
+/// Compares the providers with each other and with what was acknowledged.
+pub fn compare(world: &World, history: &[Op]) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let keys: Vec<BTreeSet<String>> =
+        world.servers.iter().map(|server| server.keys().into_iter().collect()).collect();
+    let all: BTreeSet<&String> = keys.iter().flatten().collect();
+    let blobs = blobs(&all);
+    let mut records = BTreeSet::new();
+    for key in &all {
+        let Some(KeyKind::Record { version, kind, .. }) = key::parse(key) else { continue };
+        records.insert(version);
+        let blob = blobs.get(&version.upload).cloned().unwrap_or_default();
+        // What nobody has the bytes for cannot be copied: an upload that a crash cut short.
+        if kind == Kind::Put && !is_complete_somewhere(world, key, &blob) {
+            continue;
+        }
+        for key in blob.iter().copied().chain([*key]) {
+            let stored: Vec<_> = world.servers.iter().map(|server| server.stored(key)).collect();
+            if stored.iter().any(|copy| copy.is_none()) {
+                let lacking = stored.iter().map(|copy| u8::from(copy.is_some())).collect::<Vec<_>>();
+                wrong.push(violation(format!("not everybody has {key}: {lacking:?}")));
+            } else if stored.iter().any(|copy| *copy != stored[0]) {
+                wrong.push(violation(format!("copies of {key} differ")));
+            }
+        }
+    }
+    for op in history {
+        if let Told::Stored(version) = op.told
+            && !records.contains(&version)
+        {
+            wrong.push(Violation { name: Some(op.name), text: format!("{version} of {} is lost", op.id) });
+        }
+    }
+    wrong
+}
+
+/// Compares what the gateways read of a name at the end.
+pub fn agree(name: usize, last: &[Told]) -> Option<Violation> {
+    let differ = last.iter().any(|told| *told != last[0]);
+    let text = format!("in the end the gateways do not agree: {last:?}");
+    differ.then_some(Violation { name: Some(name), text })
+}
+
+fn violation(text: String) -> Violation {
+    Violation { name: None, text }
+}
+
+/// Returns the keys of each upload's bytes.
+fn blobs<'a>(all: &BTreeSet<&'a String>) -> BTreeMap<UploadId, Vec<&'a String>> {
+    let mut blobs: BTreeMap<UploadId, Vec<&String>> = BTreeMap::new();
+    for key in all {
+        if let Some(KeyKind::Part { upload, .. } | KeyKind::Blocks { upload }) = key::parse(key) {
+            blobs.entry(upload).or_default().push(key);
+        }
+    }
+    blobs
+}
+
+fn is_complete_somewhere(world: &World, record: &str, blob: &[&String]) -> bool {
+    let Some(at) = key::parse(record).map(|kind| kind.key()) else { return false };
+    let sealed = world.servers.iter().find_map(|server| server.stored(record));
+    let size = sealed.and_then(|sealed| Record::open(&sealed, &KEY, &at).ok()).and_then(|record| {
+        let put = record.put?;
+        Some(put.size)
+    });
+    let Some(size) = size else { return false };
+    world.servers.iter().any(|server| {
+        let parts = blob.iter().filter(|key| !key.ends_with("blocks"));
+        let bytes = parts.filter_map(|key| server.stored(key)).map(|part| part.len() as u64).sum::<u64>();
+        let wants_list = size > 65_536;
+        let has_list = blob.iter().any(|key| key.ends_with("blocks") && server.stored(key).is_some());
+        bytes == size && (has_list || !wants_list)
+    })
+}
