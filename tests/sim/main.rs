@@ -37,3 +37,10 @@ fn calm() {
     }
     println!("{:?}", began.elapsed());
 }
+
+#[test]
+fn dump() {
+    let seed = std::env::var("SEED").unwrap().parse().unwrap();
+    let outcome = run(Plan { faults: Faults::None, keeps_lines: true, ..plan(seed) });
+    for line in outcome.lines { println!("{line}"); }
+}
