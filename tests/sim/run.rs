@@ -64,12 +64,12 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let clients = Arc::new(Clients::new(world.clone(), plan.seed));
     let names = 1 + usize::try_from(world.roll(4)).unwrap();
-    let until = Instant::now() + Duration::from_secs(120 + world.roll(480));
+    let until = Instant::now() + Duration::from_secs(60 + world.roll(240));
     let mut nemesis = Nemesis::new(world.clone(), gateways.clone(), plan.faults);
     let asking = (0..CLIENTS).map(|_| world.spawn(ask(clients.clone(), gateways.clone(), names, until)));
     let asking: Vec<_> = asking.collect();
     nemesis.rage(until).await;
-    nemesis.heal().await;
+    nemesis.heal();
     for client in asking {
         client.await.unwrap();
     }
@@ -78,7 +78,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
     let history = clients.history.all();
     let checker = Checker { weather: &world.weather, slots: world.servers.len(), feed_interval };
     violations.extend((0..names).flat_map(|name| checker.check(name, &history)));
-    violations.extend(finale::compare(&world, &history));
+    violations.extend(finale::compare(&world, &history, nemesis.damaged));
     let wrong = clients.wrong.lock().drain(..).collect::<Vec<_>>();
     violations.extend(wrong.into_iter().map(|(name, text)| Violation { name: Some(name), text }));
     Outcome {
@@ -97,7 +97,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
 async fn ask(clients: Arc<Clients>, gateways: Vec<Arc<Gateway>>, names: usize, until: Instant) {
     let world = clients.world.clone();
     while Instant::now() < until {
-        let pause = if world.chance(30) { 50 } else { world.pick(&[500, 4_000, 30_000]) };
+        let pause = if world.chance(30) { 50 } else { world.pick(&[1_000, 10_000, 40_000]) };
         tokio::time::sleep(Duration::from_millis(1 + world.roll(pause))).await;
         let gateway = &gateways[usize::try_from(world.roll(gateways.len() as u64)).unwrap()];
         let name = usize::try_from(world.roll(names as u64)).unwrap();
