@@ -1,7 +1,8 @@
 //! The nemesis: puts faults into the world, one after another and over each other, and heals them in the end.
 //!
 //! What destroys copies (a wiped provider, bits that flip at rest, lost objects) strikes one provider a run,
-//! the victim: no promise is made against the loss of two.
+//! the victim: no promise is made against the loss of two. Nor do buckets change places in such a run, which
+//! would carry the damage on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const START: Duration = Duration::from_secs(10);
 const AT_ONCE_MAX: usize = 4;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const HOUR_MS: u64 = 3_600_000;
+/// For so long buckets are swapped at least: every canary is looked at meanwhile.
+const SWAPPED_FOR: Duration = Duration::from_secs(75);
 
 /// Which faults there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +52,15 @@ pub struct Nemesis {
     /// Whether single objects were damaged or lost at the victim, which only reads and audits find.
     pub damaged: Option<usize>,
     wiped: bool,
+    /// Whether this run swaps buckets instead of destroying what is in them.
+    swaps: bool,
 }
 
 impl Nemesis {
     pub fn new(world: Arc<World>, gateways: Vec<Arc<Gateway>>, faults: Faults) -> Self {
         let victim = usize::try_from(world.roll(world.servers.len() as u64)).unwrap();
-        Self { world, gateways, faults, victim, active: Vec::new(), damaged: None, wiped: false }
+        let swaps = world.chance(25);
+        Self { world, gateways, faults, victim, active: Vec::new(), damaged: None, wiped: false, swaps }
     }
 
     /// Puts faults in until a certain time.
@@ -113,16 +119,19 @@ impl Nemesis {
     /// Puts one fault in.
     async fn strike(&mut self) {
         let seconds = if self.world.chance(60) { 1 + self.world.roll(30) } else { 30 + self.world.roll(150) };
-        let until = Instant::now() + Duration::from_secs(seconds);
+        let mut until = Instant::now() + Duration::from_secs(seconds);
         let undo = match self.world.roll(100) {
             0..14 => self.partition(),
             14..26 => self.outage(),
             26..58 => self.disturbance(),
             58..70 => Some(self.crash()),
             70..82 => self.clock(),
-            82..90 => self.at_rest(),
-            90..94 => self.wipe(),
-            94..97 => self.swap(),
+            82..96 if self.swaps => {
+                until += SWAPPED_FOR;
+                self.swap()
+            }
+            82..91 => self.at_rest(),
+            91..96 => self.wipe(),
             _ => {
                 self.away().await;
                 None
