@@ -103,8 +103,8 @@ impl Repairer {
     pub async fn step(&self) {
         let board = self.parts().monitor.board();
         let targets = self.parts().fleet.slots();
-        let targets: Vec<_> =
-            targets.filter(|slot| board.is_healthy(*slot) && board.is_trusted(*slot)).collect();
+        let usable = |slot: &Slot| board.is_healthy(*slot) && board.is_trusted(*slot);
+        let targets: Vec<_> = targets.filter(|slot| usable(slot) && !self.is_strayed(*slot)).collect();
         self.complete(&targets, Mode::Routine).await;
         for (slot, missing) in self.parts().catalog.copies_missing().await {
             let labels = ProviderLabels { provider: self.parts().fleet.id(slot).to_string() };
