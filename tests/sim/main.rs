@@ -94,6 +94,9 @@ fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Sum {
                         return;
                     }
                     let outcome = run(plan(seed));
+                    for violation in &outcome.violations {
+                        println!("seed {seed}: {:?}: {}", violation.name, violation.text);
+                    }
                     sum.lock().add(seed, outcome);
                 }
             });
@@ -148,11 +151,6 @@ fn no_seed_breaks_the_contract() {
     };
     let sum = run_all(seeds, plan);
     sum.tell();
-    for (seed, outcome) in &sum.failed {
-        for violation in &outcome.violations {
-            println!("seed {seed}: {:?}: {}", violation.name, violation.text);
-        }
-    }
     let first = sum.failed.keys().next();
     first.into_iter().for_each(|seed| print(*seed));
     assert!(sum.failed.is_empty(), "violations, see above; TRIPLICATE_SEED={} prints one", first.unwrap());

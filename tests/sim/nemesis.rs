@@ -16,7 +16,7 @@ use crate::world::{Gateway, World};
 /// After the last fault so long passes in leaps, so that what is late has landed, and then in steps.
 const LATE: Duration = Duration::from_secs(24 * 60);
 const LEAP: Duration = Duration::from_secs(240);
-const CALM: Duration = Duration::from_secs(150);
+const CALM: Duration = Duration::from_secs(70);
 /// Before the first fault: providers that are empty must all answer once.
 const START: Duration = Duration::from_secs(10);
 /// How many faults are about at the same time, at most.
