@@ -107,8 +107,7 @@ async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, want
     parts.monitor.first_looks().await;
     let majority = parts.fleet.majority();
     let (evidence, trusted) = weigh(parts, name, &before, wanted, majority).await;
-    let something = evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
-    if evidence.conclusive || something || trusted < majority {
+    if evidence.conclusive || serves(parts, &evidence.known) || trusted < majority {
         return evidence;
     }
     // Of the first majority one could not prove itself: all are asked.
@@ -124,8 +123,8 @@ async fn weigh(
     wanted: Wanted,
     enough: usize,
 ) -> (Evidence, usize) {
-    let began = parts.clock.now();
     let answers = gather(parts, name, before, wanted, enough).await;
+    let answered_at = parts.clock.now();
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
@@ -133,14 +132,20 @@ async fn weigh(
     let known = Arc::new(known::join(before, &seen));
     // Where the index cannot take it, the answer stands all the same.
     let _ = parts.catalog.apply(seen).await;
-    // Only where there is nothing to serve does the majority have to prove itself once more.
-    let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
-    let conclusive = if something {
+    // Only where there are no bytes to serve does the majority have to prove itself once more: one of them may
+    // have been wiped, and have held what is newer than a tombstone.
+    let conclusive = if serves(parts, &known) {
         trusted.len() >= parts.fleet.majority()
     } else {
-        parts.is_proved_lacking(&trusted, began).await
+        parts.is_proved_lacking(&trusted, answered_at).await
     };
     (Evidence { known, conclusive, before: before.clone() }, trusted.len())
+}
+
+/// Tells whether the newest version that counts holds bytes.
+fn serves(parts: &Parts, known: &[KnownVersion]) -> bool {
+    let newest = known.iter().find(|known| !parts.catalog.is_uncommitted(known.version));
+    newest.is_some_and(|newest| newest.kind == Kind::Put)
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);

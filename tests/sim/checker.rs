@@ -65,9 +65,10 @@ impl Checker<'_> {
         calm.count() >= self.majority()
     }
 
-    /// Tells whether a request must know of a write that was acknowledged before it began.
+    /// Tells whether a request must know of a write that was acknowledged before it began; in the same moment is
+    /// not before.
     fn must_know(&self, write: &Op, op: &Op, ended: Instant) -> bool {
-        let Some(acknowledged) = write.ended.filter(|at| *at <= op.began) else { return false };
+        let Some(acknowledged) = write.ended.filter(|at| *at < op.began) else { return false };
         let at_once = write.gateway == op.gateway && write.epoch == op.epoch;
         match op.asked {
             Asked::Put { .. } | Asked::Delete => true,
@@ -165,7 +166,7 @@ impl Checker<'_> {
 }
 
 fn same_place(before: &Op, op: &Op) -> bool {
-    let earlier = before.ended.is_some_and(|ended| ended <= op.began);
+    let earlier = before.ended.is_some_and(|ended| ended < op.began);
     earlier && before.gateway == op.gateway && before.epoch == op.epoch
 }
 
@@ -191,7 +192,7 @@ fn stamped(ops: &[&Op], wrong: &mut Vec<String>) -> BTreeMap<u64, Version> {
 fn order(op: &Op, ops: &[&Op], stamped: &BTreeMap<u64, Version>, wrong: &mut Vec<String>) {
     let Some(version) = stamped.get(&op.id).filter(|_| op.asked.is_write()) else { return };
     let before = ops.iter().filter_map(|write| match (write.told, write.ended) {
-        (Told::Stored(version), Some(ended)) if ended <= op.began && write.id != op.id => Some((version, write.id)),
+        (Told::Stored(version), Some(ended)) if ended < op.began && write.id != op.id => Some((version, write.id)),
         _ => None,
     });
     if let Some((larger, by)) = before.max().filter(|(before, _)| before >= version) {

@@ -16,6 +16,7 @@ mod history;
 mod link;
 mod nemesis;
 mod run;
+mod sabotage;
 mod server;
 mod trace;
 mod weather;
@@ -170,4 +171,14 @@ fn without_faults_everything_is_answered() {
     let sum = run_all(0..10, |seed| Plan { faults: Faults::None, ..plan(seed) });
     sum.tell();
     assert!(sum.failed.is_empty(), "{:?}", sum.failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn simulated_providers_keep_the_contract_of_providers() {
+    for slot in 0..3 {
+        let world = world::World::new(1, false);
+        let clock = triplicate::clock::Clock::seeded(world::NOW, 1);
+        let link = link::Link::new(world, 0, slot, clock.clone());
+        triplicate::provider::contract::all(&link, &clock).await.unwrap();
+    }
 }

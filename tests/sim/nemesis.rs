@@ -54,13 +54,14 @@ pub struct Nemesis {
     wiped: bool,
     /// Whether this run swaps buckets instead of destroying what is in them.
     swaps: bool,
+    pub swapped: bool,
 }
 
 impl Nemesis {
     pub fn new(world: Arc<World>, gateways: Vec<Arc<Gateway>>, faults: Faults) -> Self {
         let victim = usize::try_from(world.roll(world.servers.len() as u64)).unwrap();
         let swaps = world.chance(25);
-        Self { world, gateways, faults, victim, active: Vec::new(), damaged: None, wiped: false, swaps }
+        Self { world, gateways, faults, victim, active: Vec::new(), damaged: None, wiped: false, swaps, swapped: false }
     }
 
     /// Puts faults in until a certain time.
@@ -244,13 +245,14 @@ impl Nemesis {
         None
     }
 
-    fn swap(&self) -> Option<Undo> {
+    fn swap(&mut self) -> Option<Undo> {
         let one = self.slot();
         let other = (one + 1) % self.world.servers.len();
         let swapped = self.active.iter().any(|(_, undo)| matches!(undo, Undo::Swap(..)));
         if swapped {
             return None;
         }
+        self.swapped = true;
         let spells = [one, other].map(|slot| self.spell(None, Some(slot), Condition::AtRest)).to_vec();
         self.world.servers[one].swap(&self.world.servers[other]);
         Some(Undo::Swap(one, other, spells))

@@ -81,7 +81,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
     let history = clients.history.all();
     let checker = Checker { weather: &world.weather, slots: world.servers.len(), feed_interval };
     violations.extend((0..names).flat_map(|name| checker.check(name, &history)));
-    violations.extend(finale::compare(&world, &history, nemesis.damaged));
+    violations.extend(finale::compare(&world, &history, &nemesis));
     let wrong = clients.wrong.lock().drain(..).collect::<Vec<_>>();
     violations.extend(wrong.into_iter().map(|(name, text)| Violation { name: Some(name), text }));
     Outcome {
