@@ -99,6 +99,11 @@ impl Nemesis {
         tokio::time::sleep(CALM).await;
     }
 
+    /// Tells whether anything that was stored is gone.
+    pub fn has_destroyed(&self) -> bool {
+        self.wiped || self.damaged.is_some()
+    }
+
     fn expire(&mut self, now: Instant) {
         let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|(at, _)| *at <= now);
         self.active = active;
@@ -216,13 +221,17 @@ impl Nemesis {
     /// Bits flip, or objects vanish, at the victim.
     fn at_rest(&mut self) -> Option<Undo> {
         let server = self.world.servers[self.victim].clone();
+        self.damaged = Some(self.victim);
+        // It lasts until the end: who knows what reads and repair find.
+        self.world.weather.begin(None, Some(self.victim), Condition::AtRest);
         for _ in 0..=self.world.roll(4) {
             let keys: Vec<_> = server.keys().into_iter().filter(|key| !key.starts_with("probe/")).collect();
             if keys.is_empty() {
                 return None;
             }
             let key = &keys[usize::try_from(self.world.roll(keys.len() as u64)).unwrap()];
-            let flips = self.world.chance(60);
+            // A canary with a wrong bit is a foreign one, and waits for an operator.
+            let flips = self.world.chance(60) && !key.starts_with("canary/");
             self.world.trace.fault(&format!("fault: at rest at {}: {key}, flips: {flips}", self.victim));
             if flips {
                 server.flip(key, usize::try_from(self.world.roll(200_000)).unwrap());
@@ -230,9 +239,6 @@ impl Nemesis {
                 server.lose(key);
             }
         }
-        self.damaged = Some(self.victim);
-        // It lasts until the end: who knows what reads and repair find.
-        self.world.weather.begin(None, Some(self.victim), Condition::AtRest);
         None
     }
 

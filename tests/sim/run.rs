@@ -77,7 +77,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
         client.await.unwrap();
     }
     nemesis.settle().await;
-    let mut violations = end(&clients, &gateways, names).await;
+    let mut violations = end(&clients, &gateways, names, &nemesis).await;
     let history = clients.history.all();
     let checker = Checker { weather: &world.weather, slots: world.servers.len(), feed_interval };
     violations.extend((0..names).flat_map(|name| checker.check(name, &history)));
@@ -124,7 +124,12 @@ fn size(world: &World) -> usize {
 
 /// Reads everything everywhere at the end: twice, since who asks a majority may find a record that landed late
 /// and has no feed entry, which repair then makes known to all.
-async fn end(clients: &Clients, gateways: &[Arc<Gateway>], names: usize) -> Vec<Violation> {
+async fn end(
+    clients: &Clients,
+    gateways: &[Arc<Gateway>],
+    names: usize,
+    nemesis: &Nemesis,
+) -> Vec<Violation> {
     for name in 0..names {
         for gateway in gateways {
             for asked in [Asked::Get, Asked::Revalidate] {
@@ -139,7 +144,7 @@ async fn end(clients: &Clients, gateways: &[Arc<Gateway>], names: usize) -> Vec<
         for gateway in gateways {
             last.push(clients.ask(gateway, name, Asked::Get, false).await.unwrap_or(Told::Nothing));
         }
-        violations.extend(finale::agree(name, &last));
+        violations.extend(finale::agree(name, &last, &clients.history.all(), nemesis));
     }
     violations
 }
