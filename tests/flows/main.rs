@@ -7,6 +7,7 @@
 #[path = "../stack/mod.rs"]
 mod stack;
 
+mod buckets;
 mod gateways;
 mod identity;
 mod index;
