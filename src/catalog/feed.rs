@@ -94,10 +94,12 @@ impl FeedPoller {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = interval.tick() => {}
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 result = self.step() => if let Err(failure) = result {
                     debug!(%failure, "the feed cannot be polled");
@@ -255,12 +257,13 @@ impl FeedPoller {
     async fn miss(&mut self, minutes: &[FeedMinute], now: FeedMinute, listed: &[(FeedMinute, Sighting)]) {
         let listed: HashSet<_> = listed.iter().map(|(minute, seen)| (*minute, seen.version)).collect();
         let settled = |minute: FeedMinute| minutes.contains(&minute) && minute + 2 <= now;
-        let gone: Vec<_> = self
+        let mut gone: Vec<_> = self
             .seen
             .iter()
             .filter(|(id, _)| settled(id.0) && !listed.contains(*id))
             .map(|(id, name)| (*id, *name))
             .collect();
+        gone.sort_unstable_by_key(|(id, _)| *id);
         for (id, name) in gone {
             self.seen.remove(&id);
             self.catalog.suspect(name, id.1, self.slot).await;

@@ -80,18 +80,28 @@ impl Catalog {
     ///
     /// The provider did not list everything, or the index did not take it; what it took is kept.
     pub async fn relist(&self, slot: Slot) -> Result<usize, LoadError> {
-        let provider = self.parts().fleet.get(slot);
+        let versions = self.relist_names(slot).await?;
+        let mut feed = self.parts().fleet.get(slot).list_tree(key::FEED);
+        while let Some(page) = feed.try_next().await? {
+            let seen = page.iter().filter_map(|entry| feed_entry(slot, entry));
+            self.apply(seen.map(|(_, seen)| seen).collect()).await?;
+        }
+        Ok(versions)
+    }
+
+    /// Lists all names of a provider into the index, and returns how many versions it has a record of. Its feed
+    /// is not believed: of a provider without a canary, entries may be all that is left of a copy.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalog::relist`].
+    pub async fn relist_names(&self, slot: Slot) -> Result<usize, LoadError> {
         let mut versions = 0;
-        let mut names = provider.list_tree(key::NAMES);
+        let mut names = self.parts().fleet.get(slot).list_tree(key::NAMES);
         while let Some(page) = names.try_next().await? {
             let seen: Vec<_> = page.iter().filter_map(record).collect();
             versions += seen.len();
             self.apply(seen).await?;
-        }
-        let mut feed = provider.list_tree(key::FEED);
-        while let Some(page) = feed.try_next().await? {
-            let seen = page.iter().filter_map(|entry| feed_entry(slot, entry));
-            self.apply(seen.map(|(_, seen)| seen).collect()).await?;
         }
         Ok(versions)
     }
@@ -127,6 +137,10 @@ impl Catalog {
         mut sightings: Vec<Sighting>,
     ) -> Result<(), IndexUnusable> {
         self.strip_suspects(&mut sightings);
+        // The feed of another bucket, or of a wiped one, shows versions but proves no copies.
+        if !self.parts().trust.is_trusted(slot) {
+            sightings.iter_mut().for_each(|seen| seen.holders.clear());
+        }
         let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
         let heard = sightings.len() as u64;
         self.change(names, move |index| index.apply_feed(slot, cursor, &sightings)).await?;

@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::{Catalog, Sighting};
 use crate::asset::{NameHash, UploadId, Version};
+use crate::clock::Lately;
 use crate::provider::Slot;
 
 /// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
@@ -25,8 +25,8 @@ const REMEMBERED_MAX: u64 = 100_000;
 #[derive(Debug)]
 pub(super) struct Marks {
     writing: Mutex<HashSet<UploadId>>,
-    uncommitted: Cache<Version, ()>,
-    pub(super) unreadable: Cache<Version, ()>,
+    uncommitted: Lately<Version>,
+    pub(super) unreadable: Lately<Version>,
     suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
 }
 
@@ -34,16 +34,11 @@ impl Marks {
     pub(super) fn new() -> Self {
         Self {
             writing: Mutex::default(),
-            uncommitted: forgetful(UNCOMMITTED_FOR),
-            unreadable: forgetful(UNREADABLE_FOR),
+            uncommitted: Lately::new(REMEMBERED_MAX, UNCOMMITTED_FOR),
+            unreadable: Lately::new(REMEMBERED_MAX, UNREADABLE_FOR),
             suspects: Mutex::default(),
         }
     }
-}
-
-/// Remembers versions for a while.
-fn forgetful(time: Duration) -> Cache<Version, ()> {
-    Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(time).build()
 }
 
 impl Catalog {
@@ -80,12 +75,12 @@ impl Catalog {
 
     /// Passes a version over for a while: a trusted majority lacks its bytes.
     pub fn mark_uncommitted(&self, version: Version) {
-        self.0.marks.uncommitted.insert(version, ());
+        self.0.marks.uncommitted.insert(version);
     }
 
     /// Tells whether a version is passed over.
     pub fn is_uncommitted(&self, version: Version) -> bool {
-        self.0.marks.uncommitted.contains_key(&version)
+        self.0.marks.uncommitted.contains(&version)
     }
 
     /// Marks an upload as under way here until the guard is dropped, so that repair leaves it alone.

@@ -44,6 +44,7 @@ use crate::asset::{AssetName, Key, Kind, NameHash, Record, RecordKey};
 use crate::clock::Clock;
 use crate::provider::{Budget, Fleet, Slot, Trust};
 use crate::single::Single;
+use crate::task;
 use crate::telemetry::{Event, EventKind, Telemetry};
 use index::Index;
 use known::KnownCache;
@@ -347,12 +348,12 @@ impl Catalog {
         T: Send + 'static,
         F: FnOnce() -> Result<T, IndexError> + Send + 'static,
     {
-        let result = tokio::task::spawn_blocking(work).await;
+        let result = task::blocking(&self.parts().clock, work).await;
         if let Ok(Ok(output)) = result {
             return Ok(output);
         }
         let reason = result.map_or_else(
-            |panic| panic.to_string(),
+            |interrupted| interrupted.to_string(),
             |result| match result {
                 Ok(_) => String::new(),
                 Err(failure) => failure.to_string(),

@@ -147,13 +147,13 @@ impl Catalog {
             Err(_) => false,
         };
         if !read {
-            self.0.marks.unreadable.insert(row.version, ());
+            self.0.marks.unreadable.insert(row.version);
         }
         read
     }
 
     fn was_unreadable(&self, version: crate::asset::Version) -> bool {
-        self.0.marks.unreadable.contains_key(&version)
+        self.0.marks.unreadable.contains(&version)
     }
 
     fn alarm_bad_record(&self, slot: Slot, at: &Key, reason: &str) {

@@ -77,6 +77,7 @@ impl Monitor {
         let mut wait = LOOK_EVERY;
         loop {
             let well = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 well = self.step(slot) => well,
             };
@@ -87,6 +88,7 @@ impl Monitor {
                 (false, _) => (wait * 2).min(LOOK_AGAIN_MAX),
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(self.next_step(slot, wait)) => {}
                 () = self.suspected(slot) => {}

@@ -162,7 +162,7 @@ impl Body {
     }
 
     /// Takes the next block from a flight; none where the flight is somewhere else by now.
-    async fn follow(&mut self, mut follower: Follower) -> Result<Option<Bytes>, ReadError> {
+    async fn follow(&mut self, follower: Follower) -> Result<Option<Bytes>, ReadError> {
         match follower.block(self.next).await {
             Step::Block(block) => {
                 self.inner.parts.telemetry.metrics().cache_misses.inc();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::attempt::Stage;
 use super::upstream::Upstream;
@@ -40,7 +40,7 @@ struct Flight {
     stage: Stage,
     state: Mutex<State>,
     /// Told to the followers: something changed.
-    progress: watch::Sender<()>,
+    progress: Notify,
     /// Told to the flight: somebody wants a block, or left.
     demand: Notify,
 }
@@ -69,7 +69,6 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Follower {
     flight: Arc<Flight>,
-    progress: watch::Receiver<()>,
 }
 
 impl Flights {
@@ -108,7 +107,7 @@ impl Flights {
     fn end(&self, upload: UploadId, flight: &Arc<Flight>, result: Result<(), ReadError>) {
         Self::remove(&mut self.0.lock(), upload, flight);
         flight.state.lock().ended = Some(result);
-        flight.progress.send_replace(());
+        flight.progress.notify_waiters();
     }
 
     fn remove(flights: &mut HashMap<UploadId, Vec<Arc<Flight>>>, upload: UploadId, flight: &Arc<Flight>) {
@@ -135,6 +134,7 @@ async fn fly(
             upstream.next_block().await
         };
         let block = tokio::select! {
+            biased;
             block = read => block,
             () = flight.is_abandoned() => {
                 if flights.retire(upload, &flight) {
@@ -167,7 +167,7 @@ impl Flight {
             end: blocks.end,
             stage,
             state: Mutex::new(state),
-            progress: watch::Sender::new(()),
+            progress: Notify::new(),
             demand: Notify::new(),
         }
     }
@@ -190,10 +190,13 @@ impl Flight {
 
     /// Waits until nobody follows.
     async fn is_abandoned(&self) {
-        let mut progress = self.progress.subscribe();
-        while self.state.lock().followers > 0 {
-            // The sender is ours.
-            let _ = progress.changed().await;
+        loop {
+            // What changes after the look is told to who waits from before it.
+            let changed = self.progress.notified();
+            if self.state.lock().followers == 0 {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -207,7 +210,7 @@ impl Flight {
                 state.base += 1;
             }
         }
-        self.progress.send_replace(());
+        self.progress.notify_waiters();
     }
 
     /// Returns what there is for a follower that wants `index`; else it is noted as wanted.
@@ -238,7 +241,7 @@ impl Flight {
 impl Follower {
     fn of(flight: &Arc<Flight>) -> Self {
         flight.state.lock().followers += 1;
-        Self { flight: flight.clone(), progress: flight.progress.subscribe() }
+        Self { flight: flight.clone() }
     }
 
     /// Returns the stage at which the flight began: one before a body gives up sooner.
@@ -247,14 +250,13 @@ impl Follower {
     }
 
     /// Waits for block `index`.
-    pub(super) async fn block(&mut self, index: u64) -> Step {
+    pub(super) async fn block(&self, index: u64) -> Step {
         loop {
-            self.progress.mark_unchanged();
+            let changed = self.flight.progress.notified();
             if let Some(step) = self.flight.take(index) {
                 return step;
             }
-            // The sender lives with the flight that is held here.
-            let _ = self.progress.changed().await;
+            changed.await;
         }
     }
 }
@@ -267,7 +269,7 @@ impl Drop for Follower {
             state.followers
         };
         if left == 0 {
-            self.flight.progress.send_replace(());
+            self.flight.progress.notify_waiters();
         }
     }
 }

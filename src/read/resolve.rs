@@ -85,9 +85,8 @@ pub(super) async fn resolve(
             Ok(record) if record.kind() == Kind::Put => return Ok(record),
             Ok(_) if evidence.may_tell_deleted(known.version) => return Err(ReadError::NotFound),
             Ok(_) => return Err(ReadError::unavailable("only a minority knows of the tombstone")),
-            Err(missed) if parts.is_proved_lacking(&missed.lacking, began).await => {
-                parts.catalog.mark_uncommitted(known.version);
-            }
+            // Passed over by this read alone: its record may be on its way, and be acknowledged in a moment.
+            Err(missed) if parts.is_proved_lacking(&missed.lacking, began).await => {}
             Err(missed) => return Err(ReadError::unavailable(missed.reasons.join("; "))),
         }
     }
@@ -123,8 +122,8 @@ async fn ask(parts: &Parts, name: NameHash, before: Arc<Vec<KnownVersion>>, want
     parts.monitor.first_looks().await;
     let majority = parts.fleet.majority();
     let (evidence, trusted) = weigh(parts, name, &before, wanted, majority).await;
-    let something = evidence.known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
-    if evidence.conclusive || something || trusted < majority {
+    let enough = serves(parts, &evidence.known) && !wanted.revalidate;
+    if evidence.conclusive || enough || trusted < majority {
         return evidence;
     }
     // Of the first majority one could not prove itself: all are asked.
@@ -140,11 +139,11 @@ async fn weigh(
     wanted: Wanted,
     enough: usize,
 ) -> (Evidence, usize) {
-    let began = parts.clock.now();
     // Before the index was ever fresh, it may be no more than a part of an old snapshot: a newer version is
     // waited for, and its tombstones may be out of date.
     let told = if parts.catalog.was_fresh() { before.clone() } else { Arc::default() };
     let answers = gather(parts, name, &told, wanted, enough).await;
+    let answered_at = parts.clock.now();
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
@@ -152,16 +151,22 @@ async fn weigh(
     let known = Arc::new(known::join(before, &seen));
     // Where the index cannot take it, the answer stands all the same.
     let _ = parts.catalog.apply(seen).await;
-    // Only where there is nothing to serve does the majority have to prove itself once more.
-    let something = known.iter().any(|known| !parts.catalog.is_uncommitted(known.version));
-    let conclusive = if something {
+    // Only where there are no bytes to serve, or the client asked to be sure, does the majority have to prove itself
+    // once more: one of them may have been wiped, and have held what is newer.
+    let conclusive = if serves(parts, &known) && !wanted.revalidate {
         trusted.len() >= parts.fleet.majority()
     } else {
-        parts.is_proved_lacking(&trusted, began).await
+        parts.is_proved_lacking(&trusted, answered_at).await
     };
     let listed = answers.iter().flat_map(|(_, versions)| versions.iter().map(|(version, _)| *version));
     let (listed, count) = (listed.collect(), trusted.len());
-    (Evidence { known, conclusive, before: told, listed, answered: (trusted, began) }, count)
+    (Evidence { known, conclusive, before: told, listed, answered: (trusted, answered_at) }, count)
+}
+
+/// Tells whether the newest version that counts holds bytes.
+fn serves(parts: &Parts, known: &[KnownVersion]) -> bool {
+    let newest = known.iter().find(|known| !parts.catalog.is_uncommitted(known.version));
+    newest.is_some_and(|newest| newest.kind == Kind::Put)
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);
@@ -201,6 +206,7 @@ async fn gather(
             return answers;
         }
         tokio::select! {
+            biased;
             answer = asking.next() => match answer {
                 Some((slot, Ok(versions))) => answers.push((slot, versions)),
                 Some((_, Err(_))) => {}

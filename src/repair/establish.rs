@@ -7,6 +7,8 @@
 //!   canary is written, and an alarm says what an operator can do.
 //! * No provider has a canary: all of them must answer. Nothing lies anywhere: this is the first start, and
 //!   all canaries are written. Records exist: all providers are compared and mended first.
+//! * A provider shows another one's canary: buckets were swapped, and what the index took in from there since
+//!   may be about the wrong one. It is forgotten, and listed anew once the own canary is back.
 //! * No provider has a canary and nothing lies anywhere, though the local index knows of versions: all
 //!   buckets were swapped or wiped. Nothing is written, and an alarm says so.
 
@@ -29,6 +31,8 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(15);
 pub(super) struct Refill {
     /// The providers whose old copies were written off since they lost their canary.
     written_off: Vec<Slot>,
+    /// The providers that showed a foreign canary and were not listed anew since.
+    strayed: Vec<Slot>,
     /// When the next attempt may be made.
     not_before: Option<Instant>,
 }
@@ -38,6 +42,9 @@ impl Repairer {
     ///
     /// Two calls at once would do the work twice: one task makes them all.
     pub async fn establish(&self) {
+        if let Err(failure) = self.watch_strays().await {
+            warn!(%failure, "a provider that had a foreign canary cannot be listed anew now");
+        }
         let parts = self.parts();
         let board = parts.monitor.board();
         let missing: Vec<_> =
@@ -66,6 +73,31 @@ impl Repairer {
         }
     }
 
+    /// Forgets what was learnt from a bucket that is not the provider's own, and lists the right one.
+    async fn watch_strays(&self) -> Result<(), LoadError> {
+        let parts = self.parts();
+        for slot in parts.fleet.slots() {
+            let strayed = self.is_strayed(slot);
+            match parts.monitor.board().canary(slot) {
+                Some(CanaryState::Foreign) if !strayed => {
+                    parts.catalog.forget_all(slot).await?;
+                    self.0.refill.lock().strayed.push(slot);
+                }
+                Some(CanaryState::Ours) if strayed => {
+                    parts.catalog.relist(slot).await?;
+                    self.0.refill.lock().strayed.retain(|stray| *stray != slot);
+                }
+                Some(CanaryState::Ours | CanaryState::Foreign | CanaryState::Missing) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether the index does not know yet what lies at a provider whose canary was foreign.
+    pub(super) fn is_strayed(&self, slot: Slot) -> bool {
+        self.0.refill.lock().strayed.contains(&slot)
+    }
+
     /// Tells whether the canaries were written.
     async fn refill(&self, missing: &[Slot], trusted: &[Slot]) -> Result<bool, LoadError> {
         let parts = self.parts();
@@ -73,7 +105,10 @@ impl Repairer {
         self.write_off(missing).await?;
         let began = parts.clock.now();
         let mut versions = 0;
-        for slot in missing.iter().chain(trusted) {
+        for slot in missing {
+            versions += parts.catalog.relist_names(*slot).await?;
+        }
+        for slot in trusted {
             versions += parts.catalog.relist(*slot).await?;
         }
         // A witness that was swapped while it was listed is none.

@@ -23,12 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use crate::asset::{Key, Kind, RecordKey, Version};
 use crate::catalog::{Catalog, IndexedVersion};
-use crate::clock::Clock;
+use crate::clock::{Clock, Lately};
 use crate::health::monitor::Monitor;
 use crate::provider::race::Entrant;
 use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot, Trust};
@@ -78,7 +77,7 @@ pub struct Repairer(Arc<Inner>);
 struct Inner {
     parts: Parts,
     mender: Mender,
-    hopeless: Cache<(Version, Slot), ()>,
+    hopeless: Lately<(Version, Slot)>,
     refill: Mutex<establish::Refill>,
     /// How fast copies are made at each provider.
     rates: Vec<Mutex<Rate>>,
@@ -102,7 +101,7 @@ impl Repairer {
     pub fn new(parts: Parts) -> Self {
         let mender =
             Mender::new(parts.fleet.clone(), parts.key.clone(), parts.clock.clone(), Pace::unlimited());
-        let hopeless = Cache::builder().max_capacity(HOPELESS_MAX).time_to_live(HOPELESS_FOR).build();
+        let hopeless = Lately::new(HOPELESS_MAX, HOPELESS_FOR);
         let rates = parts.fleet.slots().map(|_| Mutex::default()).collect();
         Self(Arc::new(Inner { parts, mender, hopeless, refill: Mutex::default(), rates }))
     }
@@ -111,8 +110,8 @@ impl Repairer {
     pub async fn step(&self) {
         let board = self.parts().monitor.board();
         let targets = self.parts().fleet.slots();
-        let targets: Vec<_> =
-            targets.filter(|slot| board.is_healthy(*slot) && board.is_trusted(*slot)).collect();
+        let usable = |slot: &Slot| board.is_healthy(*slot) && board.is_trusted(*slot);
+        let targets: Vec<_> = targets.filter(|slot| usable(slot) && !self.is_strayed(*slot)).collect();
         self.complete(&targets, Mode::Routine).await;
         self.progress().await;
     }
@@ -163,7 +162,7 @@ impl Repairer {
         let parts = self.parts();
         let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
         if mode == Mode::Routine {
-            if self.0.hopeless.contains_key(&(row.version, slot)) {
+            if self.0.hopeless.contains(&(row.version, slot)) {
                 return Attempt::Hopeless;
             }
             let uploaded = row.version.upload.unix_ms();
@@ -195,7 +194,7 @@ impl Repairer {
     }
 
     fn give_up(&self, row: &IndexedVersion, slot: Slot) -> Attempt {
-        self.0.hopeless.insert((row.version, slot), ());
+        self.0.hopeless.insert((row.version, slot));
         self.event(slot, EventKind::RepairFailed, format!("{}: nobody has the right bytes", row.version));
         Attempt::Hopeless
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::asset::{BlockList, Record, UploadId};
 use crate::clock::Clock;
@@ -63,7 +63,8 @@ pub(super) struct Pipeline {
     /// Whether the client waits for this copy.
     pub wait_all: bool,
     pub items: mpsc::Receiver<Item>,
-    pub commit: watch::Receiver<Option<Arc<Commit>>>,
+    /// Dropped by its sender when the write is given up.
+    pub commit: Option<oneshot::Receiver<Arc<Commit>>>,
     pub progress: mpsc::Sender<(Slot, Progress)>,
 }
 
@@ -81,9 +82,9 @@ impl Pipeline {
     async fn store(&mut self) -> Result<(), String> {
         self.store_bytes().await?;
         let _ = self.progress.send((self.slot, Progress::BytesStored)).await;
-        let commit = match self.commit.wait_for(Option::is_some).await {
-            Ok(commit) => commit.clone(),
-            Err(_) => None,
+        let commit = match self.commit.take() {
+            Some(commit) => commit.await.ok(),
+            None => None,
         };
         let Some(commit) = commit else {
             return Err("the write was given up".to_owned());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -32,7 +32,6 @@ pub(super) struct Quorum {
     majority: usize,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
-    commit: watch::Sender<Option<Arc<Commit>>>,
     /// How many parts were handed out.
     pub parts: u32,
 }
@@ -41,6 +40,8 @@ struct Lane {
     slot: Slot,
     id: ProviderId,
     items: Option<mpsc::Sender<Item>>,
+    /// Lets the record go out.
+    commit: Option<oneshot::Sender<Arc<Commit>>>,
     progress: Progress,
     /// Ends the pipeline at once; a request that is under way may still take effect.
     abort: Option<AbortHandle>,
@@ -50,7 +51,6 @@ impl Quorum {
     /// Starts a pipeline at every provider that may be written to.
     pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
         let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
-        let (commit, _) = watch::channel(None);
         let lanes = parts
             .fleet
             .iter()
@@ -58,9 +58,10 @@ impl Quorum {
                 let id = provider.id().clone();
                 if !parts.monitor.board().is_writable(slot) {
                     let progress = Progress::Failed(format!("{id} has a foreign canary"));
-                    return Lane { slot, id, items: None, progress, abort: None };
+                    return Lane { slot, id, items: None, commit: None, progress, abort: None };
                 }
                 let (sender, items) = mpsc::channel(PARTS_WAITING);
+                let (commit, record) = oneshot::channel();
                 let pipeline = Pipeline {
                     slot,
                     provider: provider.clone(),
@@ -69,14 +70,21 @@ impl Quorum {
                     retry_for: if wait_all { RETRY_FOR_ALL } else { RETRY_FOR },
                     wait_all,
                     items,
-                    commit: commit.subscribe(),
+                    commit: Some(record),
                     progress: progress.clone(),
                 };
                 let abort = Some(parts.tasks.spawn("pipeline", pipeline.run()).abort_handle());
-                Lane { slot, id, items: Some(sender), progress: Progress::Writing, abort }
+                Lane {
+                    slot,
+                    id,
+                    items: Some(sender),
+                    commit: Some(commit),
+                    progress: Progress::Writing,
+                    abort,
+                }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lanes, events, commit, parts: 0 }
+        Self { majority: parts.fleet.majority(), lanes, events, parts: 0 }
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -103,6 +111,7 @@ impl Quorum {
                 }
             };
             tokio::select! {
+                biased;
                 sent = sends.next() => match sent {
                     Some((slot, true)) => took.push(slot),
                     Some((_, false)) => {}
@@ -131,7 +140,10 @@ impl Quorum {
         commit: Arc<Commit>,
         deadline: Instant,
     ) -> Result<(), QuorumLost> {
-        self.commit.send_replace(Some(commit));
+        for lane in &mut self.lanes {
+            // A pipeline that has failed takes it no more.
+            let _ = lane.commit.take().map(|lane| lane.send(commit.clone()));
+        }
         self.wait(deadline, |progress| *progress == Progress::Complete).await
     }
 
@@ -143,8 +155,7 @@ impl Quorum {
     /// Gives the write up at every provider that is not done: no further request is sent, and those under way
     /// may end until `deadline`, so that what they store can be removed.
     pub(super) async fn give_up(&mut self, deadline: Instant) {
-        self.lanes.iter_mut().for_each(|lane| lane.items = None);
-        self.commit = watch::channel(None).0;
+        self.lanes.iter_mut().for_each(|lane| (lane.items, lane.commit) = (None, None));
         self.settled(deadline).await;
         self.drop_lanes(|_| true);
         // What ended a moment ago has its say.

@@ -8,7 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::{Outcome, Parts, WriteError};
 use crate::asset::{Kind, NameHash, Order, Version};
 use crate::catalog::{Sighting, listing};
-use crate::provider::{ProviderError, Slot, Trust};
+use crate::provider::{ProviderError, Slot};
 
 /// How long a majority is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -86,7 +86,7 @@ async fn gather(parts: &Parts, name: NameHash) -> Result<Vec<Answer>, Vec<String
     while answers.len() < parts.fleet.majority() {
         match asking.next().await {
             Some((slot, Ok(Some(versions)))) => answers.push((slot, versions)),
-            Some((slot, Ok(None))) => reasons.push(format!("{} is not trusted", parts.fleet.id(slot))),
+            Some((slot, Ok(None))) => reasons.push(format!("{} did not prove itself", parts.fleet.id(slot))),
             Some((_, Err(failure))) => reasons.push(failure.to_string()),
             None => return Err(reasons),
         }
@@ -100,7 +100,6 @@ async fn ask(
     slot: Slot,
     name: NameHash,
 ) -> Result<Option<Vec<(Version, Kind)>>, ProviderError> {
-    let began = parts.clock.now();
     let provider = parts.fleet.get(slot);
     let versions = (|| listing::versions_at(provider.as_ref(), name))
         .retry(
@@ -111,8 +110,10 @@ async fn ask(
         )
         .when(|failure| failure.kind.is_retryable())
         .await?;
-    let trusted = parts.monitor.board().is_trusted(slot) || parts.monitor.confirm(slot, began).await;
-    Ok(trusted.then_some(versions))
+    // What is not listed decides the stamp, so every survey is a negative: a provider that was wiped a moment ago
+    // would hide a version that it is the only one here to hold. Its canary is read after its answer.
+    let proved = parts.monitor.confirm(slot, parts.clock.now()).await;
+    Ok(proved.then_some(versions))
 }
 
 fn sightings(name: NameHash, answers: &[Answer]) -> Vec<Sighting> {

@@ -7,6 +7,7 @@
 #[path = "../stack/mod.rs"]
 mod stack;
 
+mod buckets;
 mod dated;
 mod gateways;
 mod hedging;
@@ -21,6 +22,7 @@ mod snapshot_faults;
 mod snapshots;
 mod sweep;
 mod undo;
+mod wiped;
 mod writes;
 
 use std::sync::Arc;
@@ -46,7 +48,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(NOW);
+        let clock = Clock::seeded(NOW, 1);
         let dated = ["a", "b", "c"]
             .map(|name| Arc::new(Dated::new(disk(folder.path(), name, &clock), clock.clone())))
             .to_vec();
@@ -68,7 +70,7 @@ impl Site {
     fn restart(&self, stack: Stack, clock: Clock) -> Stack {
         let Stack { state, .. } = stack;
         let providers = self.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
-        Stack::over(providers.collect(), clock, 0, 0, state)
+        Stack::over(providers.collect(), clock, 0, 0, state.unwrap())
     }
 
     /// Removes all that lies at a provider, behind everybody's back.
@@ -100,7 +102,7 @@ async fn site() -> (Site, Stack) {
 
 async fn site_with_cache(cache_bytes: u64) -> (Site, Stack) {
     let site = Site::new();
-    let mut stack = site.stack_with_cache(Clock::manual(NOW), cache_bytes);
+    let mut stack = site.stack_with_cache(Clock::seeded(NOW, 1), cache_bytes);
     stack.start().await;
     (site, stack)
 }

@@ -137,7 +137,7 @@ async fn what_the_disk_cache_holds_is_served_after_a_restart_while_all_are_down(
     first.disk.settled().await;
     first.tasks.shut_down(Duration::from_secs(60)).await;
     fail_all(&site, Fault::Error(ErrorKind::Unavailable));
-    let state = first.state;
+    let state = first.state.unwrap();
     drop((first.reader, first.catalog, first.writer, first.repairer, first.pollers, first.disk));
     let restarted = over(state);
     restarted.look().await;

@@ -20,6 +20,7 @@ mod kit_servers;
 mod admin;
 mod audit;
 mod delete;
+mod drill;
 mod http_read;
 mod http_refusals;
 mod http_write;

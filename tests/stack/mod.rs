@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -32,7 +33,11 @@ pub const KEY: RecordKey = RecordKey::new([42; 32]);
 /// For how long the stack keeps superseded and deleted versions.
 pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
 
+/// How often feeds are polled.
+const FEED_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Everything but HTTP.
+#[derive(Debug)]
 pub struct Stack {
     pub fleet: Fleet,
     pub catalog: Catalog,
@@ -47,7 +52,8 @@ pub struct Stack {
     pub clock: Clock,
     pub pollers: Vec<FeedPoller>,
     pub tasks: Tasks,
-    pub state: tempfile::TempDir,
+    /// Where the index lies, when it goes with the stack.
+    pub state: Option<tempfile::TempDir>,
 }
 
 /// Makes a disk provider below `folder`.
@@ -70,6 +76,30 @@ impl Stack {
         disk_bytes: u64,
         state: tempfile::TempDir,
     ) -> Self {
+        let caches = (cache_bytes, disk_bytes);
+        let mut stack = Self::build(providers, clock, caches, state.path(), FEED_INTERVAL);
+        stack.state = Some(state);
+        stack
+    }
+
+    /// Builds a stack over the index in the folder `state`, if there is one; nothing runs by itself.
+    pub fn open(
+        providers: Vec<Arc<dyn Provider>>,
+        clock: Clock,
+        cache_bytes: u64,
+        state: &Path,
+        feed_interval: Duration,
+    ) -> Self {
+        Self::build(providers, clock, (cache_bytes, 0), state, feed_interval)
+    }
+
+    fn build(
+        providers: Vec<Arc<dyn Provider>>,
+        clock: Clock,
+        (cache_bytes, disk_bytes): (u64, u64),
+        state: &Path,
+        feed_interval: Duration,
+    ) -> Self {
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
         let (fleet, board) = metered(providers, &clock, &telemetry);
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
@@ -81,12 +111,12 @@ impl Stack {
             clock: clock.clone(),
             telemetry: telemetry.clone(),
             budget: budget.clone(),
-            feed_interval: std::time::Duration::from_secs(2),
-            retention: std::time::Duration::from_secs(7 * 24 * 3_600),
+            feed_interval,
+            retention: RETENTION,
         };
-        let catalog = Catalog::open(state.path(), parts).unwrap();
+        let catalog = Catalog::open(state, parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
-        let path = state.path().join("cache");
+        let path = state.join("cache");
         let disk = DiskCache::open(&path, disk_bytes, &tasks, telemetry.clone(), clock.clone());
         let reader = Reader::new(read::Parts {
             fleet: fleet.clone(),
@@ -106,7 +136,7 @@ impl Stack {
             key: KEY,
             clock: clock.clone(),
             tasks: tasks.clone(),
-            patience: std::time::Duration::from_secs(30),
+            patience: Duration::from_secs(30),
         });
         let repairer = Repairer::new(repair::Parts {
             fleet: fleet.clone(),
@@ -132,8 +162,42 @@ impl Stack {
             clock,
             pollers,
             tasks,
-            state,
+            state: None,
         }
+    }
+
+    /// Starts all that a gateway runs by itself, in the order of its start.
+    pub async fn run(&self, pollers: Vec<FeedPoller>) {
+        let looks = futures::future::join_all(self.fleet.slots().map(|slot| self.monitor.look(slot)));
+        let _ = tokio::time::timeout(Duration::from_secs(3), looks).await;
+        let _ = tokio::time::timeout(Duration::from_secs(10), self.repairer.establish()).await;
+        let stop = self.tasks.stop().clone();
+        for slot in self.fleet.slots() {
+            drop(self.tasks.spawn("monitor", self.monitor.clone().run(slot, stop.clone())));
+        }
+        for poller in pollers {
+            drop(self.tasks.spawn("feed", poller.run(stop.clone())));
+        }
+        let repairer = self.repairer.clone();
+        self.tasks.spawn_periodic("repair", repair::STEP_EVERY, move || {
+            let repairer = repairer.clone();
+            async move { repairer.step().await }
+        });
+        let repairer = self.repairer.clone();
+        self.tasks.spawn_periodic("canaries", repair::STEP_EVERY, move || {
+            let repairer = repairer.clone();
+            async move { repairer.establish().await }
+        });
+        let catalog = self.catalog.clone();
+        self.tasks.spawn_periodic("records", Duration::from_secs(1), move || {
+            let catalog = catalog.clone();
+            async move { catalog.read_missing_records().await }
+        });
+        let catalog = self.catalog.clone();
+        self.tasks.spawn_periodic("ready", Duration::from_secs(1), move || {
+            let catalog = catalog.clone();
+            async move { catalog.check_ready() }
+        });
     }
 
     /// Looks at canaries, writes them at a first start, and polls all feeds once, as a start does.

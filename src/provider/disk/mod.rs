@@ -68,6 +68,7 @@ impl DiskProvider {
     }
 
     /// Runs blocking work on the folder, under a deadline.
+    #[expect(clippy::disallowed_methods, reason = "a disk may hang, and its threads are bounded here")]
     async fn run<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -191,6 +192,7 @@ impl Provider for DiskProvider {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a disk may hang, and its threads are bounded here")]
 async fn run<T: Send + 'static>(
     id: ProviderId,
     root: Arc<Root>,

@@ -76,7 +76,19 @@ impl Provider {
 
     /// Returns the provider's entry in providers.yaml; JSON is YAML.
     pub fn yaml(&self) -> String {
-        let endpoint = self.wire.as_ref().map(Wire::endpoint);
+        self.yaml_at(self.wire.as_ref().map(Wire::endpoint))
+    }
+
+    /// Returns the provider's entry in providers.yaml without a wire between.
+    pub fn direct_yaml(&self) -> String {
+        self.yaml_at(match &self.store {
+            Store::Bucket(bucket) => Some(bucket.server().endpoint()),
+            Store::Bunny(bunny) => Some(bunny.endpoint()),
+            Store::Disk(_) => None,
+        })
+    }
+
+    fn yaml_at(&self, endpoint: Option<String>) -> String {
         match &self.store {
             Store::Bucket(bucket) => json!({
                 "name": self.name, "kind": "s3", "endpoint": endpoint, "region": REGION, "bucket": bucket.name(),

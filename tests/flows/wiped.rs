@@ -1,0 +1,122 @@
+//! A bucket that is wiped at a bad moment: what its canary said a moment ago is no proof of what it lists now.
+
+use std::time::Duration;
+
+use triplicate::clock::Clock;
+use triplicate::provider::faulty::Fault;
+use triplicate::provider::{ErrorKind, Operation, Slot};
+use triplicate::read::{ReadError, Wanted};
+use triplicate::write::PutRequest;
+
+use crate::stack::{Stack, request};
+use crate::{NOW, Site, assert_same_copies, bytes, site};
+
+fn at_a_majority(name: &str) -> PutRequest {
+    PutRequest { wait_all: false, ..request(name) }
+}
+
+/// Stores an asset at the first two providers, and empties the first; the second is slow to list from now on.
+async fn stored_and_wiped(site: &Site, stack: &Stack, seed: u64) {
+    site.faulty[2].set(Operation::Put, Fault::Error(ErrorKind::Unavailable));
+    stack.put_request(at_a_majority("a.png"), &bytes(seed, 10)).await.unwrap();
+    site.faulty[2].heal();
+    site.wipe(Slot(0));
+    site.faulty[1].set(Operation::List, Fault::Delay(Duration::from_millis(500)));
+}
+
+async fn gateway(site: &Site, ahead_ms: u64) -> Stack {
+    let mut stack = site.stack(Clock::manual(NOW + ahead_ms));
+    stack.start().await;
+    stack
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_after_it_is_stamped_later_than_what_it_held() {
+    let site = Site::new();
+    let (ahead, other) = (gateway(&site, 3_600_000).await, gateway(&site, 0).await);
+    stored_and_wiped(&site, &ahead, 1).await;
+    other.put_request(at_a_majority("a.png"), &bytes(2, 10)).await.unwrap();
+    site.faulty[1].heal();
+    assert_eq!(gateway(&site, 0).await.get("a.png").await.unwrap(), bytes(2, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_after_it_deletes_what_it_held() {
+    let site = Site::new();
+    let (first, other) = (gateway(&site, 0).await, gateway(&site, 0).await);
+    stored_and_wiped(&site, &first, 1).await;
+    other.writer.delete("a.png".parse().unwrap()).await.unwrap();
+    site.faulty[1].heal();
+    assert!(gateway(&site, 0).await.get("a.png").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tombstone_beside_it_makes_no_404() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    stack.writer.delete("a.png".parse().unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let other = site.stack(Clock::manual(NOW));
+    other.look().await;
+    stored_and_wiped(&site, &stack, 2).await;
+    assert_eq!(other.get("a.png").await.unwrap(), bytes(2, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_to_be_sure_gets_no_older_version() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let other = site.stack(Clock::manual(NOW));
+    other.look().await;
+    stored_and_wiped(&site, &stack, 2).await;
+    let wanted = Wanted { version: None, revalidate: true };
+    let record = other.reader.resolve(&"a.png".parse().unwrap(), wanted).await.unwrap();
+    let newest = blake3::hash(&bytes(2, 10));
+    assert_eq!(record.put.as_ref().unwrap().blake3.as_bytes(), newest.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_from_before_it_are_made_again() {
+    let (site, mut stack) = site().await;
+    let content = bytes(1, (8 << 20) + 70_000);
+    site.faulty[0].queue(Operation::Put, Fault::Delay(Duration::ZERO));
+    site.faulty[0].queue(Operation::Put, Fault::Delay(Duration::from_secs(2)));
+    let wiping = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        site.wipe(Slot(0));
+    };
+    let (put, ()) = tokio::join!(stack.put_request(request("a.png"), &content), wiping);
+    put.unwrap();
+    for _ in 0..3 {
+        stack.look().await;
+        stack.poll().await;
+        stack.heal().await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_comes_before_the_records_hides_nothing_afterwards() {
+    let (site, stack) = site().await;
+    let other = site.stack(Clock::manual(NOW));
+    other.look().await;
+    for slot in [1, 2] {
+        site.faulty[slot].queue(Operation::Put, Fault::Delay(Duration::ZERO));
+        site.faulty[slot].queue(Operation::Put, Fault::Delay(Duration::from_secs(3)));
+    }
+    let content = bytes(1, 10);
+    // The record lies at one provider alone, which then does not deliver it: a majority lacks it just now.
+    let early = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        site.faulty[0].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
+        let early = other.get("a.png").await;
+        site.faulty[0].heal();
+        early
+    };
+    let (put, early) = tokio::join!(stack.put_request(at_a_majority("a.png"), &content), early);
+    put.unwrap();
+    assert!(matches!(early, Err(ReadError::NotFound | ReadError::Unavailable { .. })));
+    assert_eq!(other.get("a.png").await.unwrap(), content, "it is acknowledged by now");
+}

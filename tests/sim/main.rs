@@ -1,0 +1,184 @@
+//! A simulation of whole gateways over simulated providers, from seeds.
+//!
+//! Each run is one seed: gateways with all their tasks, clients, faults, and a checker of the contract. The
+//! same seed does the same. `TRIPLICATE_SEED=n` runs one and prints its trace, `TRIPLICATE_SEEDS=n` or
+//! `TRIPLICATE_SEEDS=n..m` many.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../stack/mod.rs"]
+mod stack;
+
+mod checker;
+mod client;
+mod finale;
+mod history;
+mod link;
+mod nemesis;
+mod run;
+mod sabotage;
+mod server;
+mod trace;
+mod weather;
+mod world;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use nemesis::Faults;
+use run::{Outcome, Plan, run};
+
+/// How many seeds a plain run has.
+const SEEDS: u64 = 2_000;
+/// How many run at the same time.
+const THREADS: usize = 2;
+/// After so many failing seeds no new one begins.
+const FAILURES_MAX: usize = 10;
+
+fn plan(seed: u64) -> Plan {
+    Plan { seed, keeps_lines: false, decorate: |_, providers| providers, faults: Faults::All }
+}
+
+/// What many runs came to.
+#[derive(Debug, Default)]
+struct Sum {
+    seeds: u64,
+    ops: u64,
+    acknowledged: u64,
+    requests: u64,
+    faults: u64,
+    time: Duration,
+    failed: BTreeMap<u64, Outcome>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.seeds += 1;
+        self.ops += outcome.ops;
+        self.acknowledged += outcome.acknowledged;
+        self.requests += outcome.requests;
+        self.faults += outcome.faults;
+        self.time += outcome.time;
+        if !outcome.violations.is_empty() {
+            self.failed.insert(seed, outcome);
+        }
+    }
+
+    fn tell(&self) {
+        println!(
+            "{} seeds, {:.1} simulated hours, {} requests of clients ({} writes acknowledged), {} requests to \
+             providers, {} faults, {} seeds with violations",
+            self.seeds,
+            self.time.as_secs_f64() / 3_600.0,
+            self.ops,
+            self.acknowledged,
+            self.requests,
+            self.faults,
+            self.failed.len(),
+        );
+    }
+}
+
+/// Runs many seeds on a few threads.
+fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Sum {
+    let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sum.lock().failed.len() >= FAILURES_MAX {
+                        return;
+                    }
+                    let outcome = run(plan(seed));
+                    for violation in &outcome.violations {
+                        println!("seed {seed}: {:?}: {}", violation.name, violation.text);
+                    }
+                    sum.lock().add(seed, outcome);
+                }
+            });
+        }
+    });
+    sum.into_inner()
+}
+
+/// Prints what a run did with the names that it went wrong with.
+fn print(seed: u64) {
+    let outcome = run(Plan { keeps_lines: true, ..plan(seed) });
+    for violation in &outcome.violations {
+        println!("seed {seed}: {:?}: {}", violation.name, violation.text);
+    }
+    let name = outcome.violations.iter().find_map(|violation| violation.name);
+    let words = name.map(|name| [client::text(name), client::parsed(name).hash().to_string()]);
+    // Besides what names it, what lies under the uploads of its versions.
+    let uploads: Vec<_> = outcome.lines.iter().filter(|line| is_about(line, words.as_ref())).collect();
+    let uploads: Vec<String> = uploads.iter().filter_map(|line| upload(line)).collect();
+    for line in &outcome.lines {
+        let blob = line.contains("blobs/") && uploads.iter().any(|upload| line.contains(upload));
+        let world = ["fault:", "over:", "all is well", "canary/"].iter().any(|word| line.contains(word));
+        if is_about(line, words.as_ref()) || blob || (world && !line.ends_with("canary/ok")) {
+            println!("{line}");
+        }
+    }
+}
+
+fn is_about(line: &str, words: Option<&[String; 2]>) -> bool {
+    words.is_none_or(|words| words.iter().any(|word| line.contains(word.as_str())))
+}
+
+/// Finds the upload in the key of a record.
+fn upload(line: &str) -> Option<String> {
+    let (_, file) = line.split_once("names/")?;
+    let (_, upload) = file.split_once('-')?;
+    Some(upload.chars().take(26).collect())
+}
+
+#[test]
+fn no_seed_breaks_the_contract() {
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    if let Ok(seed) = std::env::var("TRIPLICATE_SEED") {
+        return print(number(&seed));
+    }
+    let seeds = match std::env::var("TRIPLICATE_SEEDS") {
+        Ok(range) => match range.split_once("..") {
+            Some((start, end)) => number(start)..number(end),
+            None => 0..number(&range),
+        },
+        Err(_) => 0..SEEDS,
+    };
+    let sum = run_all(seeds, plan);
+    sum.tell();
+    let first = sum.failed.keys().next();
+    first.into_iter().for_each(|seed| print(*seed));
+    assert!(sum.failed.is_empty(), "violations, see above; TRIPLICATE_SEED={} prints one", first.unwrap());
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    for seed in 0..6 {
+        let (one, two) = (run(plan(seed)), run(plan(seed)));
+        assert_eq!((one.hash, one.requests), (two.hash, two.requests), "{seed}");
+        assert_ne!(one.hash, run(plan(seed + 1_000)).hash);
+    }
+}
+
+#[test]
+fn without_faults_everything_is_answered() {
+    let sum = run_all(0..10, |seed| Plan { faults: Faults::None, ..plan(seed) });
+    sum.tell();
+    assert!(sum.failed.is_empty(), "{:?}", sum.failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn simulated_providers_keep_the_contract_of_providers() {
+    for slot in 0..3 {
+        let world = world::World::new(1, false);
+        let clock = triplicate::clock::Clock::seeded(world::NOW, 1);
+        let link = link::Link::new(world, 0, slot, clock.clone());
+        triplicate::provider::contract::all(&link, &clock).await.unwrap();
+    }
+}

@@ -1,0 +1,151 @@
+//! One run: a world from a seed, clients and faults for a while, the end, and the verdict.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::checker::{Checker, Violation};
+use crate::client::Clients;
+use crate::finale;
+use crate::history::{Asked, Told};
+use crate::nemesis::{self, Nemesis};
+use crate::world::{Decorate, Gateway, World};
+
+/// How many clients ask at the same time.
+const CLIENTS: usize = 3;
+/// The sizes that are put: around every border.
+const SIZES: [usize; 7] = [0, 1, 1_000, 65_535, 65_536, 65_537, 150_000];
+/// An asset of more than one part.
+const LARGE: usize = 8 * 1024 * 1024 + 70_000;
+
+/// So long after it was noticed a version has been copied, and polled from the feeds.
+const REPAIRED_AFTER: Duration = Duration::from_secs(60);
+
+/// What a run is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    pub keeps_lines: bool,
+    /// Between gateways and providers.
+    pub decorate: Decorate,
+    /// Which faults there are.
+    pub faults: nemesis::Faults,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub hash: u64,
+    pub ops: u64,
+    pub acknowledged: u64,
+    pub requests: u64,
+    pub faults: u64,
+    pub time: Duration,
+    pub lines: Vec<String>,
+}
+
+/// Runs a seed from the beginning to the verdict, in a runtime of its own.
+pub fn run(plan: Plan) -> Outcome {
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let memory = PathBuf::from("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let folder = folder.unwrap();
+    runtime.unwrap().block_on(live(plan, folder.path().to_owned()))
+}
+
+async fn live(plan: Plan, folder: PathBuf) -> Outcome {
+    let world = World::new(plan.seed, plan.keeps_lines);
+    let feed_interval = Duration::from_secs(world.pick(&[2, 5, 5]));
+    let gateways = 2 + usize::from(world.chance(40));
+    let gateway =
+        |id| Arc::new(Gateway::new(id, world.clone(), folder.clone(), feed_interval, plan.decorate));
+    let gateways: Vec<_> = (0..gateways).map(gateway).collect();
+    gateways.iter().for_each(|gateway| gateway.start());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let clients = Arc::new(Clients::new(world.clone(), plan.seed));
+    let names = 1 + usize::try_from(world.roll(4)).unwrap();
+    let until = Instant::now() + Duration::from_secs(60 + world.roll(180));
+    let mut nemesis = Nemesis::new(world.clone(), gateways.clone(), plan.faults);
+    let asking = (0..CLIENTS).map(|_| world.spawn(ask(clients.clone(), gateways.clone(), names, until)));
+    let asking: Vec<_> = asking.collect();
+    nemesis.rage(until).await;
+    nemesis.heal();
+    for client in asking {
+        client.await.unwrap();
+    }
+    nemesis.settle().await;
+    let mut violations = end(&clients, &gateways, names, &nemesis).await;
+    let history = clients.history.all();
+    let checker = Checker { weather: &world.weather, slots: world.servers.len(), feed_interval };
+    violations.extend((0..names).flat_map(|name| checker.check(name, &history)));
+    violations.extend(finale::compare(&world, &history, &nemesis));
+    let wrong = clients.wrong.lock().drain(..).collect::<Vec<_>>();
+    violations.extend(wrong.into_iter().map(|(name, text)| Violation { name: Some(name), text }));
+    Outcome {
+        violations,
+        hash: world.trace.hash(),
+        ops: history.len() as u64,
+        acknowledged: history.iter().filter(|op| matches!(op.told, Told::Stored(_))).count() as u64,
+        requests: world.trace.requests(),
+        faults: world.trace.faults(),
+        time: world.began.elapsed(),
+        lines: world.trace.lines(),
+    }
+}
+
+/// One client: asks this and that, here and there, with pauses.
+async fn ask(clients: Arc<Clients>, gateways: Vec<Arc<Gateway>>, names: usize, until: Instant) {
+    let world = clients.world.clone();
+    while Instant::now() < until {
+        let pause = if world.chance(30) { 50 } else { world.pick(&[1_000, 10_000, 40_000]) };
+        tokio::time::sleep(Duration::from_millis(1 + world.roll(pause))).await;
+        let gateway = &gateways[usize::try_from(world.roll(gateways.len() as u64)).unwrap()];
+        let name = usize::try_from(world.roll(names as u64)).unwrap();
+        let asked = match world.roll(100) {
+            0..30 => Asked::Put { size: size(&world) },
+            30..42 => Asked::Delete,
+            42..55 => Asked::Revalidate,
+            55..62 => match clients.history.versions(name) {
+                versions if versions.is_empty() => Asked::Get,
+                versions => Asked::GetVersion(world.pick(&versions)),
+            },
+            _ => Asked::Get,
+        };
+        clients.ask(gateway, name, asked, world.chance(15)).await;
+    }
+}
+
+fn size(world: &World) -> usize {
+    if world.roll(400) == 0 { LARGE } else { world.pick(&SIZES) }
+}
+
+/// Reads everything everywhere at the end: twice, since who asks a majority may find a record that landed late
+/// and has no feed entry, which repair then makes known to all.
+async fn end(
+    clients: &Clients,
+    gateways: &[Arc<Gateway>],
+    names: usize,
+    nemesis: &Nemesis,
+) -> Vec<Violation> {
+    for name in 0..names {
+        for gateway in gateways {
+            for asked in [Asked::Get, Asked::Revalidate] {
+                clients.ask(gateway, name, asked, false).await;
+            }
+        }
+    }
+    tokio::time::sleep(REPAIRED_AFTER).await;
+    let mut violations = Vec::new();
+    for name in 0..names {
+        let mut last = Vec::new();
+        for gateway in gateways {
+            last.push(clients.ask(gateway, name, Asked::Get, false).await.unwrap_or(Told::Nothing));
+        }
+        violations.extend(finale::agree(name, &last, &clients.history.all(), nemesis));
+    }
+    violations
+}
