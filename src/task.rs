@@ -53,11 +53,7 @@ where
 impl Tasks {
     /// Starts with no task.
     pub fn new() -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            halt: CancellationToken::new(),
-        }
+        Self { tracker: TaskTracker::new(), stop: CancellationToken::new(), halt: CancellationToken::new() }
     }
 
     /// Returns the token that every loop watches.

@@ -13,7 +13,8 @@ use crate::{NOW, assert_same_copies, bytes, site};
 
 /// Keeps everybody else from writing to the index of a stack, as a full disk would, until it is dropped.
 fn jam(stack: &Stack) -> rusqlite::Connection {
-    let index = rusqlite::Connection::open(stack.state.as_ref().unwrap().path().join("index.sqlite")).unwrap();
+    let index =
+        rusqlite::Connection::open(stack.state.as_ref().unwrap().path().join("index.sqlite")).unwrap();
     index.execute_batch("BEGIN IMMEDIATE").unwrap();
     index
 }

@@ -89,7 +89,9 @@ impl Checker<'_> {
             _ => None,
         });
         let reads = ops.iter().filter_map(|read| match read.told {
-            Told::Read { version, .. } if same_place(read, op) && !matches!(read.asked, Asked::GetVersion(_)) => {
+            Told::Read { version, .. }
+                if same_place(read, op) && !matches!(read.asked, Asked::GetVersion(_)) =>
+            {
                 Some(Floor { version, holds_bytes: true, by: read.id })
             }
             _ => None,
@@ -111,7 +113,10 @@ impl Checker<'_> {
                 }
                 let current = !matches!(asked, Asked::GetVersion(_));
                 if let Some(floor) = floor.filter(|floor| current && version < floor.version) {
-                    wrong.push(format!("{} read {version} though {} had made or read {}", op.id, floor.by, floor.version));
+                    wrong.push(format!(
+                        "{} read {version} though {} had made or read {}",
+                        op.id, floor.by, floor.version
+                    ));
                 }
             }
             (Told::NotFound, Asked::GetVersion(version)) => {
@@ -131,7 +136,10 @@ impl Checker<'_> {
                     delete.asked == Asked::Delete && delete.id != op.id && delete.began <= ended && newer
                 };
                 if !ops.iter().any(|delete| explains(&delete)) {
-                    wrong.push(format!("{} is told {:?} though {} had made or read {}", op.id, op.told, floor.by, floor.version));
+                    wrong.push(format!(
+                        "{} is told {:?} though {} had made or read {}",
+                        op.id, op.told, floor.by, floor.version
+                    ));
                 }
             }
             _ => {}
@@ -141,7 +149,8 @@ impl Checker<'_> {
     /// Compares the status with the number of providers that are down (DESIGN §4).
     fn service(&self, op: &Op, ended: Instant, ops: &[&Op], wrong: &mut Vec<String>) {
         let out = |from| {
-            let out = (0..self.slots).filter(|slot| self.weather.was_unreachable(op.gateway, *slot, from, ended));
+            let out =
+                (0..self.slots).filter(|slot| self.weather.was_unreachable(op.gateway, *slot, from, ended));
             out.count() > self.slots - self.majority()
         };
         let fresh_for = self.feed_interval * 3 + TRUST_FOR;
@@ -192,7 +201,9 @@ fn stamped(ops: &[&Op], wrong: &mut Vec<String>) -> BTreeMap<u64, Version> {
 fn order(op: &Op, ops: &[&Op], stamped: &BTreeMap<u64, Version>, wrong: &mut Vec<String>) {
     let Some(version) = stamped.get(&op.id).filter(|_| op.asked.is_write()) else { return };
     let before = ops.iter().filter_map(|write| match (write.told, write.ended) {
-        (Told::Stored(version), Some(ended)) if ended < op.began && write.id != op.id => Some((version, write.id)),
+        (Told::Stored(version), Some(ended)) if ended < op.began && write.id != op.id => {
+            Some((version, write.id))
+        }
         _ => None,
     });
     if let Some((larger, by)) = before.max().filter(|(before, _)| before >= version) {

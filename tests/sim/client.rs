@@ -108,7 +108,9 @@ impl Clients {
         let by = put.metadata.get(OP).and_then(|id| id.parse().ok()).unwrap_or(u64::MAX);
         let version = record.version;
         match self.history.op(by) {
-            Some(Op { asked: Asked::Put { size }, name: of, .. }) if of == name && size as u64 == put.size => {
+            Some(Op { asked: Asked::Put { size }, name: of, .. })
+                if of == name && size as u64 == put.size =>
+            {
                 let within = |at: u64| usize::try_from(at).unwrap();
                 if self.bytes(by, size)[within(range.start)..within(range.end)] != *bytes {
                     wrong(format!("wrong bytes of {version}, {range:?}"));

@@ -49,7 +49,10 @@ pub enum Told {
     NotCommitted,
     Unknown,
     /// A read brought what a certain request had put, and its bytes were right.
-    Read { version: Version, by: u64 },
+    Read {
+        version: Version,
+        by: u64,
+    },
     NotFound,
     Unavailable,
 }
@@ -85,6 +88,8 @@ impl History {
     pub fn versions(&self, name: usize) -> Vec<Version> {
         let ops = self.0.lock();
         let of_name = ops.iter().filter(|op| op.name == name);
-        of_name.filter_map(|op| if let Told::Stored(version) = op.told { Some(version) } else { None }).collect()
+        of_name
+            .filter_map(|op| if let Told::Stored(version) = op.told { Some(version) } else { None })
+            .collect()
     }
 }

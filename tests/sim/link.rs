@@ -174,8 +174,7 @@ impl Provider for Link {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Download> {
         let at = key.as_str().to_owned();
-        let (stored, fate) =
-            self.call(Operation::Get, key.as_str(), move |server| server.get(&at)).await?;
+        let (stored, fate) = self.call(Operation::Get, key.as_str(), move |server| server.get(&at)).await?;
         let stored = stored.ok_or_else(|| self.missing(Operation::Get))?;
         let object_bytes = stored.len() as u64;
         let range = range.unwrap_or(0..object_bytes);

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub requests: u64,
     pub faults: u64,
     pub time: Duration,
+    /// How much of it passed in leaps.
+    pub leapt: Duration,
     pub lines: Vec<String>,
 }
 
@@ -61,7 +63,8 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
     let world = World::new(plan.seed, plan.keeps_lines);
     let feed_interval = Duration::from_secs(world.pick(&[2, 5, 5]));
     let gateways = 2 + usize::from(world.chance(40));
-    let gateway = |id| Arc::new(Gateway::new(id, world.clone(), folder.clone(), feed_interval, plan.decorate));
+    let gateway =
+        |id| Arc::new(Gateway::new(id, world.clone(), folder.clone(), feed_interval, plan.decorate));
     let gateways: Vec<_> = (0..gateways).map(gateway).collect();
     gateways.iter().for_each(|gateway| gateway.start());
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -92,6 +95,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
         requests: world.trace.requests(),
         faults: world.trace.faults(),
         time: world.began.elapsed(),
+        leapt: Duration::from_millis(world.leapt_ms.load(std::sync::atomic::Ordering::Relaxed)),
         lines: world.trace.lines(),
     }
 }

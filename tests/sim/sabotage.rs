@@ -54,7 +54,10 @@ struct Sabotaged {
 
 impl Sabotaged {
     fn all(sabotage: Sabotage, providers: Vec<Arc<dyn Provider>>) -> Vec<Arc<dyn Provider>> {
-        let wrap = |inner| Arc::new(Self { inner, sabotage, listings: Mutex::default(), began: Instant::now() }) as Arc<dyn Provider>;
+        let wrap = |inner| {
+            Arc::new(Self { inner, sabotage, listings: Mutex::default(), began: Instant::now() })
+                as Arc<dyn Provider>
+        };
         providers.into_iter().map(wrap).collect()
     }
 
@@ -91,7 +94,6 @@ impl Sabotaged {
         }
         listing
     }
-
 }
 
 #[async_trait]
@@ -175,7 +177,7 @@ fn proof(id: &ProviderId) -> Download {
     let line = format!(r#"{{"format":1,"provider":"{id}","created":"2026-11-22T11:05:31Z"}}"#);
     let sealed = crate::stack::KEY.seal(&line);
     let object_bytes = sealed.len() as u64;
-    let body = futures::stream::iter([Ok(bytes::Bytes::from(sealed))]);
+    let body = futures::stream::iter([Ok(sealed)]);
     Download { object_bytes, body: Box::pin(body) }
 }
 
@@ -213,7 +215,10 @@ fn tombstones_that_expire_are_caught() {
 
 #[test]
 fn an_answer_after_one_copy_is_caught() {
-    caught(|_, all| Sabotaged::all(Sabotage::OneCopyIsEnough, all), &["is lost", "NotFound", "Absent", "though", "is stamped"]);
+    caught(
+        |_, all| Sabotaged::all(Sabotage::OneCopyIsEnough, all),
+        &["is lost", "NotFound", "Absent", "though", "is stamped"],
+    );
 }
 
 #[test]

@@ -46,7 +46,12 @@ impl Trace {
             self.faults.fetch_add(1, Ordering::Relaxed);
         }
         let outcome = failure.map_or("ok", ErrorKind::as_str);
-        self.mix(&[&[gateway as u8, slot as u8], operation.as_str().as_bytes(), key.as_bytes(), outcome.as_bytes()]);
+        self.mix(&[
+            &[gateway as u8, slot as u8],
+            operation.as_str().as_bytes(),
+            key.as_bytes(),
+            outcome.as_bytes(),
+        ]);
         self.line(|| format!("  gateway {gateway} {} {slot} {key}: {outcome}", operation.as_str()));
     }
 

@@ -113,7 +113,7 @@ impl Weather {
 
     pub fn clear(&self) {
         let mut spells = self.0.lock();
-        spells.iter_mut().for_each(|spell| drop(spell.ended.get_or_insert_with(Instant::now)));
+        spells.iter_mut().for_each(|spell| _ = spell.ended.get_or_insert_with(Instant::now));
     }
 
     /// Tells whether anything was about between a gateway and a provider in a stretch of time.
@@ -180,7 +180,8 @@ fn strike(fate: &mut Fate, condition: Condition, operation: Operation, dice: &mu
         }
         Condition::Bodies(percent) if operation == Operation::Get && hit(percent, dice) => {
             let at = dice.random_range(0..200_000);
-            let faults = [BodyFault::Break(at), BodyFault::Stall(at), BodyFault::Flip(at), BodyFault::Crawl(at)];
+            let faults =
+                [BodyFault::Break(at), BodyFault::Stall(at), BodyFault::Flip(at), BodyFault::Crawl(at)];
             fate.body = Some(faults[dice.random_range(0..faults.len())]);
         }
         Condition::Slow(times) => (fate.there, fate.back) = (fate.there * times, fate.back * times),
