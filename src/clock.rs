@@ -24,7 +24,7 @@ pub struct Clock(Arc<Source>);
 #[derive(Debug)]
 enum Source {
     System,
-    Manual { hands: Mutex<Hands>, dice: Option<Mutex<StdRng>> },
+    Manual { hands: Mutex<Hands>, dice: Option<Box<Mutex<StdRng>>> },
 }
 
 /// The wall time of a manual clock: what it was at a certain moment, and whether it moves.
@@ -55,10 +55,10 @@ impl Clock {
 
     /// Returns a manual clock whose dice fall by `seed`, the same in every run.
     pub fn seeded(start_unix_ms: u64, seed: u64) -> Self {
-        Self::with_dice(start_unix_ms, Some(Mutex::new(StdRng::seed_from_u64(seed))))
+        Self::with_dice(start_unix_ms, Some(Box::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }
 
-    fn with_dice(unix_ms: u64, dice: Option<Mutex<StdRng>>) -> Self {
+    fn with_dice(unix_ms: u64, dice: Option<Box<Mutex<StdRng>>>) -> Self {
         let hands = Mutex::new(Hands { unix_ms, at: Instant::now(), moving: true });
         Self(Arc::new(Source::Manual { hands, dice }))
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use triplicate::provider::ErrorKind;
 
+use crate::server::Vendor;
 use crate::weather::Condition;
 use crate::world::{Gateway, World};
 
@@ -31,6 +32,8 @@ const SWAPPED_FOR: Duration = Duration::from_secs(75);
 pub enum Faults {
     None,
     All,
+    /// Beside them Bunny's listings lag behind, which its primary endpoint is not known to do.
+    StaleListings,
 }
 
 /// What ends a fault.
@@ -40,6 +43,7 @@ enum Undo {
     Swap(usize, usize, Vec<u64>),
     Restart(usize),
     Thaw(usize),
+    Relist(usize, u64),
 }
 
 /// Puts faults into the world.
@@ -127,6 +131,10 @@ impl Nemesis {
                     spells.iter().for_each(|spell| self.world.weather.end(*spell));
                 }
                 Undo::Restart(gateway) => self.gateways[gateway].start(),
+                Undo::Relist(slot, spell) => {
+                    self.world.servers[slot].unlist(Duration::ZERO);
+                    self.world.weather.end(spell);
+                }
                 Undo::Thaw(gateway) => self.gateways[gateway].turn_clock(0, true),
             }
         }
@@ -139,6 +147,7 @@ impl Nemesis {
         let undo = match self.world.roll(100) {
             0..14 => self.partition(),
             14..26 => self.outage(),
+            26..30 if self.faults == Faults::StaleListings => self.stale_listings(),
             26..58 => self.disturbance(),
             58..70 => Some(self.crash()),
             70..82 => self.clock(),
@@ -210,6 +219,17 @@ impl Nemesis {
         let gateway = self.world.chance(60).then(|| self.gateway());
         let slot = self.world.chance(80).then(|| self.slot());
         Some(Undo::Spells(vec![self.spell(gateway, slot, condition)]))
+    }
+
+    /// New objects are missing in Bunny's listings for some seconds.
+    fn stale_listings(&self) -> Option<Undo> {
+        let bunny = self.world.servers.iter().position(|server| server.vendor == Vendor::Bunny)?;
+        let stale = self.active.iter().any(|(_, undo)| matches!(undo, Undo::Relist(..)));
+        if stale {
+            return None;
+        }
+        self.world.servers[bunny].unlist(Duration::from_secs(1 + self.world.roll(5)));
+        Some(Undo::Relist(bunny, self.spell(None, Some(bunny), Condition::AtRest)))
     }
 
     fn crash(&self) -> Undo {

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub requests: u64,
     pub faults: u64,
     pub time: Duration,
+    /// How much of it passed in leaps.
+    pub leapt: Duration,
     pub lines: Vec<String>,
 }
 
@@ -93,6 +95,7 @@ async fn live(plan: Plan, folder: PathBuf) -> Outcome {
         requests: world.trace.requests(),
         faults: world.trace.faults(),
         time: world.began.elapsed(),
+        leapt: Duration::from_millis(world.leapt_ms.load(std::sync::atomic::Ordering::Relaxed)),
         lines: world.trace.lines(),
     }
 }

@@ -177,7 +177,7 @@ fn proof(id: &ProviderId) -> Download {
     let line = format!(r#"{{"format":1,"provider":"{id}","created":"2026-11-22T11:05:31Z"}}"#);
     let sealed = crate::stack::KEY.seal(&line);
     let object_bytes = sealed.len() as u64;
-    let body = futures::stream::iter([Ok(bytes::Bytes::from(sealed))]);
+    let body = futures::stream::iter([Ok(sealed)]);
     Download { object_bytes, body: Box::pin(body) }
 }
 

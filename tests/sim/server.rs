@@ -6,6 +6,7 @@
 //! * Disk: strongly consistent.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub struct Server {
     unix_ms: u64,
     began: Instant,
     objects: Mutex<BTreeMap<String, Object>>,
+    /// For so long, in milliseconds, new objects are missing in listings.
+    unlisted_ms: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -49,7 +52,14 @@ struct Object {
 
 impl Server {
     pub fn new(name: &'static str, vendor: Vendor, unix_ms: u64) -> Self {
-        Self { name, vendor, unix_ms, began: Instant::now(), objects: Mutex::default() }
+        Self {
+            name,
+            vendor,
+            unix_ms,
+            began: Instant::now(),
+            objects: Mutex::default(),
+            unlisted_ms: AtomicU64::new(0),
+        }
     }
 
     pub fn unix_ms(&self) -> u64 {
@@ -105,7 +115,8 @@ impl Server {
     pub fn list_dir(&self, dir: &str) -> DirListing {
         let objects = self.objects.lock();
         let mut listing = DirListing::default();
-        for (key, object) in objects.range(dir.to_owned()..).take_while(|(key, _)| key.starts_with(dir)) {
+        let below = objects.range(dir.to_owned()..).take_while(|(key, _)| key.starts_with(dir));
+        for (key, object) in below.filter(|(_, object)| self.is_listed(object)) {
             match key[dir.len()..].split_once('/') {
                 None => listing.entries.push(self.entry(key, object)),
                 Some((folder, _)) if listing.dirs.last().is_some_and(|last| last == folder) => {}
@@ -119,9 +130,19 @@ impl Server {
     pub fn list_tree(&self, dir: &str) -> Vec<Entry> {
         let objects = self.objects.lock();
         let below = objects.range(dir.to_owned()..).take_while(|(key, _)| key.starts_with(dir));
+        let below = below.filter(|(_, object)| self.is_listed(object));
         let mut entries: Vec<_> = below.map(|(key, object)| self.entry(key, object)).collect();
         self.shuffle(&mut entries);
         entries
+    }
+
+    /// Leaves new objects out of listings for a while.
+    pub fn unlist(&self, time: Duration) {
+        self.unlisted_ms.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    fn is_listed(&self, object: &Object) -> bool {
+        object.put_at.elapsed() >= Duration::from_millis(self.unlisted_ms.load(Ordering::Relaxed))
     }
 
     /// Bunny lists in no order: here, in that of the keys' ends.

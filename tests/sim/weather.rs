@@ -113,7 +113,7 @@ impl Weather {
 
     pub fn clear(&self) {
         let mut spells = self.0.lock();
-        spells.iter_mut().for_each(|spell| drop(spell.ended.get_or_insert_with(Instant::now)));
+        spells.iter_mut().for_each(|spell| _ = spell.ended.get_or_insert_with(Instant::now));
     }
 
     /// Tells whether anything was about between a gateway and a provider in a stretch of time.

@@ -34,6 +34,8 @@ pub struct World {
     pub weather: Weather,
     pub trace: Trace,
     pub began: Instant,
+    /// How much of the time passed in leaps.
+    pub leapt_ms: AtomicU64,
     dice: Mutex<StdRng>,
 }
 
@@ -48,6 +50,7 @@ impl World {
             weather: Weather::default(),
             trace: Trace::new(keeps_lines),
             began: Instant::now(),
+            leapt_ms: AtomicU64::new(0),
             dice: Mutex::new(dice),
         })
     }
@@ -80,6 +83,7 @@ impl World {
 
     /// Lets much time pass at once, as if all gateways had been frozen.
     pub async fn leap(&self, time: Duration) {
+        self.leapt_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
         tokio::time::advance(time).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -156,10 +160,6 @@ impl Gateway {
         if loses_state {
             self.epoch.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    pub fn is_up(&self) -> bool {
-        self.life.lock().is_some()
     }
 
     /// Returns the life of a gateway that takes traffic.
