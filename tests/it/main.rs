@@ -19,6 +19,7 @@ mod kit_servers;
 
 mod admin;
 mod audit;
+mod crash;
 mod delete;
 mod http_read;
 mod http_refusals;

@@ -74,9 +74,24 @@ impl Provider {
         }
     }
 
+    /// Lays one more wire before the provider, and returns it with the entry of a gateway that uses it.
+    pub async fn wired_again(&self) -> (Wire, String) {
+        let upstream = match &self.store {
+            Store::Bucket(bucket) => bucket.server().endpoint(),
+            Store::Bunny(bunny) => bunny.endpoint(),
+            Store::Disk(_) => panic!("{} has no wire", self.name),
+        };
+        let wire = wire_before(&upstream).await;
+        let entry = self.entry(Some(wire.endpoint()));
+        (wire, entry)
+    }
+
     /// Returns the provider's entry in providers.yaml; JSON is YAML.
     pub fn yaml(&self) -> String {
-        let endpoint = self.wire.as_ref().map(Wire::endpoint);
+        self.entry(self.wire.as_ref().map(Wire::endpoint))
+    }
+
+    fn entry(&self, endpoint: Option<String>) -> String {
         match &self.store {
             Store::Bucket(bucket) => json!({
                 "name": self.name, "kind": "s3", "endpoint": endpoint, "region": REGION, "bucket": bucket.name(),
