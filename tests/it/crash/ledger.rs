@@ -158,6 +158,11 @@ impl Ledger {
         &self.writes
     }
 
+    /// Tells whether the write of these bytes to `name`, or a deletion of it, was acknowledged.
+    pub fn is_acked(&self, name: &str, hash: Option<&str>) -> bool {
+        self.acked(name).any(|(_, write)| write.hash.as_deref() == hash)
+    }
+
     /// Returns how many writes were acknowledged.
     pub fn acked_count(&self) -> usize {
         self.writes.iter().filter(|write| write.version().is_some()).count()

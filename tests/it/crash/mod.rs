@@ -8,6 +8,8 @@
 mod ledger;
 mod point;
 mod post;
+mod repair;
 mod settled;
+mod steps;
 mod storm;
 mod world;

@@ -1,7 +1,7 @@
 //! What lies on the providers once things settled: equal copies, compared directly, byte by byte.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use super::ledger::Ledger;
 use crate::support::copies::open;
-use crate::support::eventually;
 use crate::support::provider::{Provider, Trio};
 
 /// A copy that was cut short is left alone while it is young, and made in a later step of repair.
 const SETTLED_WITHIN: Duration = Duration::from_secs(240);
+/// Between two listings of everything.
+const LISTED_EVERY: Duration = Duration::from_secs(2);
 /// How many objects are read at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -42,19 +43,7 @@ struct Holding {
 /// each record against the ledger. Returns the newest version of each name's hash.
 pub async fn assert_settled(trio: &Trio, ledger: &Ledger) -> BTreeMap<String, Version> {
     let [first, ..] = trio.all();
-    let keys = eventually("the copies are equal", SETTLED_WITHIN, || async {
-        let mut holdings = Vec::new();
-        for provider in trio.all() {
-            holdings.push(holding(provider).await);
-        }
-        if holdings.windows(2).all(|pair| pair[0] == pair[1]) && is_complete(&holdings[0]) {
-            return Some(holdings.remove(0).keys);
-        }
-        // Listing everything is no small thing for the servers.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        None
-    })
-    .await;
+    let keys = equal_keys(trio).await;
     for provider in &trio.all()[1..] {
         let pairs = stream::iter(keys.iter()).map(async |key| {
             let (own, other) = tokio::join!(first.get(key), provider.get(key));
@@ -81,6 +70,31 @@ pub async fn assert_settled(trio: &Trio, ledger: &Ledger) -> BTreeMap<String, Ve
     }
     assert_acknowledged(&keys, ledger);
     newest
+}
+
+/// Waits until all providers hold the same objects, all of them complete, and returns their keys.
+async fn equal_keys(trio: &Trio) -> BTreeSet<String> {
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let mut holdings = Vec::new();
+        for provider in trio.all() {
+            holdings.push(holding(provider).await);
+        }
+        if holdings.windows(2).all(|pair| pair[0] == pair[1]) && is_complete(&holdings[0]) {
+            return holdings.remove(0).keys;
+        }
+        let all: BTreeSet<_> = holdings.iter().flat_map(|holding| holding.keys.clone()).collect();
+        let lacks = holdings.iter().zip(trio.all()).map(|(holding, provider)| {
+            let lacking: Vec<_> = all.difference(&holding.keys).collect();
+            let last: Vec<_> = lacking.iter().rev().take(5).collect();
+            let (complete, lacks) = (holding.complete.len(), lacking.len());
+            format!("{}: {complete} complete, lacks {lacks}, such as {last:?}", provider.name())
+        });
+        let lacks: Vec<_> = lacks.collect();
+        assert!(Instant::now() < deadline, "unequal after {SETTLED_WITHIN:?}: {lacks:#?}");
+        // Listing everything is no small thing for the servers.
+        tokio::time::sleep(LISTED_EVERY).await;
+    }
 }
 
 /// Every record is that of a write which somebody made, with its bytes.

@@ -25,8 +25,8 @@ use crate::support::{data, eventually};
 const KILLS: u64 = 45;
 /// In one world.
 const KILLS_PER_WORLD: u64 = 300;
-/// How many worlds are stormed at once; those that settle need next to nothing.
-const STORMS_AT_ONCE: usize = 2;
+/// How many worlds are stormed at once, while others settle.
+const STORMS_AT_ONCE: usize = 1;
 const GATEWAYS: u64 = 3;
 const CLIENTS: u64 = 2;
 const NAMES: u32 = 36;

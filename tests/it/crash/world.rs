@@ -18,6 +18,8 @@ use crate::support::provider::Trio;
 pub enum Act {
     /// It stores bytes under a name.
     Put(String, Bytes),
+    /// It stores bytes, and waits for all copies.
+    PutEverywhere(String, Bytes),
     /// It removes a name.
     Delete(String),
     /// It reads a name, from a majority if it wants to see all that was acknowledged.
@@ -108,10 +110,12 @@ impl World {
     /// Does it, and enters it into the ledger.
     pub async fn act(&self, door: &Door, act: &Act) {
         match act {
-            Act::Put(name, bytes) => {
+            Act::Put(name, bytes) | Act::PutEverywhere(name, bytes) => {
                 let hash = blake3::hash(bytes).to_string();
                 let id = self.ledger.lock().unwrap().begin_write(name, Some(hash), door);
                 let put = door.request("PUT", name).header("Content-Length", bytes.len()).body(bytes.clone());
+                let everywhere = matches!(act, Act::PutEverywhere(..));
+                let put = if everywhere { put.header("X-Triplicate-Wait", "all") } else { put };
                 let end = self.end_of(put).await;
                 assert_ne!(end, End::Acked(String::new()), "a receipt without a version");
                 self.ledger.lock().unwrap().end_write(id, end);
