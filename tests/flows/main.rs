@@ -12,6 +12,7 @@ mod hedging;
 mod identity;
 mod index;
 mod reads;
+mod repairs;
 mod rescues;
 mod sharing;
 mod writes;

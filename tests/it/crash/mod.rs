@@ -8,6 +8,7 @@
 mod ledger;
 mod point;
 mod post;
+mod power;
 mod repair;
 mod settled;
 mod steps;
