@@ -209,3 +209,7 @@ impl Ledger {
         fault
     }
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -111,6 +111,11 @@ impl Armed {
 }
 
 impl Door {
+    /// Makes a door that leads to `url`, of a life that begins now.
+    pub fn to(url: &str) -> Self {
+        Self { url: url.to_owned(), born: Instant::now(), http: http_client() }
+    }
+
     /// Begins a request; `path` has no leading slash.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let url = format!("{}/{path}", self.url);

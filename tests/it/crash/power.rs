@@ -16,7 +16,8 @@ use super::post::{Armed, Door, Post};
 use super::world::{Act, World};
 use crate::support::{data, eventually};
 
-const ROUNDS: u32 = 44;
+/// Each damage comes twice.
+const ROUNDS: u32 = 22;
 const NAMES: u32 = 24;
 /// How many requests are under way when the power goes.
 const UNDER_LOAD: usize = 12;
