@@ -9,12 +9,14 @@
 //!    the steps, so a long refill holds nothing up.
 //!
 //! A failure of the target, or of the local index, ends the step for that provider; it is tried again at
-//! the next. Only what all others say to lack is given up for a while. Two gateways that repair the same
+//! the next, the copy that failed not before half a minute has passed. Only what all others say to lack is given up for a while. Two gateways that repair the same
 //! copy do no harm. Targets have shown their own canary within the last minute.
 
 pub mod establish;
+mod postponed;
 mod progress;
 
+use postponed::Postponed;
 pub use progress::Progress;
 use progress::Rate;
 
@@ -78,6 +80,7 @@ struct Inner {
     parts: Parts,
     mender: Mender,
     hopeless: Lately<(Version, Slot)>,
+    postponed: Postponed,
     refill: Mutex<establish::Refill>,
     /// How fast copies are made at each provider.
     rates: Vec<Mutex<Rate>>,
@@ -103,7 +106,8 @@ impl Repairer {
             Mender::new(parts.fleet.clone(), parts.key.clone(), parts.clock.clone(), Pace::unlimited());
         let hopeless = Lately::new(HOPELESS_MAX, HOPELESS_FOR);
         let rates = parts.fleet.slots().map(|_| Mutex::default()).collect();
-        Self(Arc::new(Inner { parts, mender, hopeless, refill: Mutex::default(), rates }))
+        let (postponed, refill) = (Postponed::default(), Mutex::default());
+        Self(Arc::new(Inner { parts, mender, hopeless, postponed, refill, rates }))
     }
 
     /// Makes the copies that healthy and trusted providers lack.
@@ -173,6 +177,9 @@ impl Repairer {
                 return Attempt::Later;
             }
         }
+        if self.0.postponed.contains(row.version, slot, parts.clock.now()) {
+            return Attempt::Later;
+        }
         match self.restore(row, slot, suspect, mode).await {
             Ok(copy) => {
                 parts.catalog.clear_suspicion(row.name, row.version, slot);
@@ -183,7 +190,10 @@ impl Repairer {
                 let provider = parts.fleet.id(slot);
                 tracing::debug!(%provider, version = %row.version, %failure, "a copy cannot be made");
                 match failure {
-                    MendError::Target(_) => Attempt::Failed,
+                    MendError::Target(_) => {
+                        self.0.postponed.add(row.version, slot, parts.clock.now());
+                        Attempt::Failed
+                    }
                     MendError::NoSource { last: Some(SourceError::Damaged { .. }), .. }
                     | MendError::Refused(_) => self.give_up(row, slot),
                     MendError::NoSource { .. } if self.is_lost(row, slot).await => self.give_up(row, slot),

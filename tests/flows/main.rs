@@ -15,6 +15,7 @@ mod identity;
 mod index;
 mod purge;
 mod reads;
+mod repairs;
 mod rescues;
 mod retention;
 mod sharing;

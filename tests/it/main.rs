@@ -9,6 +9,7 @@
     clippy::disallowed_methods,
     reason = "the kit stands outside the product, clocks and environment are its own"
 )]
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests name the cases that they are about")]
 
 mod support;
 
@@ -19,6 +20,7 @@ mod kit_servers;
 
 mod admin;
 mod audit;
+mod crash;
 mod delete;
 mod drill;
 mod http_read;

@@ -90,6 +90,7 @@ fn close(shared: &Shared) {
 }
 
 /// Runs blocking work; the keeper is one, so it takes one thread at most.
+#[expect(clippy::disallowed_methods, reason = "a cache on a hanging disk must hold up nobody")]
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }

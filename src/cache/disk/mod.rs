@@ -276,6 +276,7 @@ impl Tier {
     }
 
     /// Reads a piece of `bytes` bytes off the async workers, and lets `verify` judge it there.
+    #[expect(clippy::disallowed_methods, reason = "a disk may hang, and its threads are bounded here")]
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         piece: Piece,

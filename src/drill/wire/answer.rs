@@ -45,7 +45,8 @@ pub(super) fn instead(fault: &Fault, seen: &Seen) -> Option<Response<Body>> {
         | Fault::GzipHeader
         | Fault::LostAnswer
         | Fault::DelayRequest(_)
-        | Fault::DoubleRequest(_) => None,
+        | Fault::DoubleRequest(_)
+        | Fault::Hold(_) => None,
     }
 }
 

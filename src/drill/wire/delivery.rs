@@ -70,7 +70,8 @@ fn shape<B: Body>(fault: &Fault, answer: &mut Response<B>, seed: u64) -> Option<
         | Fault::NoContainer
         | Fault::LostAnswer
         | Fault::DelayRequest(_)
-        | Fault::DoubleRequest(_) => None,
+        | Fault::DoubleRequest(_)
+        | Fault::Hold(_) => None,
     }
 }
 

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::Method;
 use rand::Rng;
 
+use super::hold::Hold;
+
 /// What happens to a request or its answer.
 ///
 /// *Any* faults happen to every request, PUT, DELETE and listings included. *Body* faults happen to answers
@@ -69,6 +71,8 @@ pub enum Fault {
     DelayRequest(Duration),
     /// Any: the request reaches the provider twice: at once, and again so much later.
     DoubleRequest(Duration),
+    /// Any: the request is held before or after the provider does it, and reported.
+    Hold(Hold),
 }
 
 /// A fault and when it happens.
@@ -77,6 +81,8 @@ pub struct Rule {
     fault: Fault,
     methods: Vec<String>,
     prefix: String,
+    suffix: String,
+    skipped: u64,
     left: Option<u64>,
     share: f64,
 }
@@ -93,6 +99,20 @@ impl Rule {
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.to_owned();
+        self
+    }
+
+    /// Limits the fault to keys, and prefixes of listings, that end so.
+    #[must_use]
+    pub fn suffix(mut self, suffix: &str) -> Self {
+        self.suffix = suffix.to_owned();
+        self
+    }
+
+    /// Leaves the first `requests` alone that the fault fits, and that the die chooses.
+    #[must_use]
+    pub fn skip(mut self, requests: u64) -> Self {
+        self.skipped = requests;
         self
     }
 
@@ -113,9 +133,14 @@ impl Rule {
     /// Returns the fault if it happens to this request, and counts it.
     pub(super) fn strike(&mut self, method: &Method, key: &str, die: &mut impl Rng) -> Option<Fault> {
         let asked = self.methods.is_empty() || self.methods.iter().any(|name| name == method.as_str());
-        let fits = asked && key.starts_with(&self.prefix) && self.left != Some(0);
+        let named = key.starts_with(&self.prefix) && key.ends_with(&self.suffix);
+        let fits = asked && named && self.left != Some(0);
         // The die is only thrown where it decides, so that rules without a share do not change its course.
         if !fits || (self.share < 1.0 && die.random::<f64>() >= self.share) {
+            return None;
+        }
+        if self.skipped > 0 {
+            self.skipped -= 1;
             return None;
         }
         self.left = self.left.map(|left| left - 1);
@@ -125,7 +150,8 @@ impl Rule {
 
 impl From<Fault> for Rule {
     fn from(fault: Fault) -> Self {
-        Self { fault, methods: Vec::new(), prefix: String::new(), left: None, share: 1.0 }
+        let (prefix, suffix) = (String::new(), String::new());
+        Self { fault, methods: Vec::new(), prefix, suffix, skipped: 0, left: None, share: 1.0 }
     }
 }
 

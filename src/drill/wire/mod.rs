@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod delivery;
 mod fault;
+mod hold;
 mod loopback;
 mod seen;
 mod upstream;
@@ -32,6 +33,7 @@ use crate::asset::key::BLOBS;
 use crate::task::Tasks;
 use body::Shape;
 pub use fault::{Fault, Rule};
+pub use hold::{Held, Hold, Moment};
 pub use loopback::{Body, Connection, Cut, Handler, Loopback, full};
 pub use seen::Seen;
 use upstream::{Outgoing, Upstream};
@@ -257,6 +259,9 @@ impl State {
             tokio::time::sleep(HOLD_LIMIT).await;
             return Err(Cut);
         }
+        if let Fault::Hold(hold) = fault {
+            return self.hold(&hold, request, seen, connection).await;
+        }
         let answer = self.upstream.send(request.map(Either::Left)).await?;
         if matches!(fault, Fault::LostAnswer) {
             self.count_struck();
@@ -311,6 +316,27 @@ impl State {
             }
         }));
         let answer = self.upstream.send(request.map(Either::Right)).await?;
+        Ok(self.deliver(answer, Shape::Plain, connection))
+    }
+
+    /// The request is dropped where it is when the client leaves.
+    async fn hold(
+        &self,
+        hold: &Hold,
+        request: Request<Incoming>,
+        seen: &Seen,
+        connection: Connection,
+    ) -> Result<Response<Body>, Cut> {
+        self.count_struck();
+        if hold.moment == Moment::BeforeEffect {
+            // All of it is taken, so that only the wire stands between the client and the effect.
+            let request = whole(request).await?;
+            hold.keep(seen, HOLD_LIMIT).await;
+            let answer = self.upstream.send(request.map(Either::Right)).await?;
+            return Ok(self.deliver(answer, Shape::Plain, connection));
+        }
+        let answer = self.upstream.send(request.map(Either::Left)).await?;
+        hold.keep(seen, HOLD_LIMIT).await;
         Ok(self.deliver(answer, Shape::Plain, connection))
     }
 

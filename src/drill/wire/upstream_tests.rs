@@ -87,25 +87,54 @@ async fn tls_before(to: &Url, tasks: &Tasks) -> Url {
     format!("https://localhost:{port}").parse().unwrap()
 }
 
-#[tokio::test]
-async fn faults_come_between_a_client_and_a_provider_with_tls() {
-    // It fails only when another test has installed one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let (folder, tasks, clock) = (tempfile::tempdir().unwrap(), Tasks::new(), Clock::system());
-    let settings = DiskSettings { path: folder.path().to_owned() };
-    let disk = DiskProvider::new(ProviderId::new("disk"), settings, clock.clone()).unwrap();
-    let zone = Zone::serve(Arc::new(disk), &tasks).await.unwrap();
-    let endpoint = tls_before(&zone.settings().endpoint, &tasks).await;
+/// A zone behind TLS, by a certificate that signed itself.
+struct TlsZone {
+    /// Removed last.
+    _folder: tempfile::TempDir,
+    zone: Zone,
+    endpoint: Url,
+    tasks: Tasks,
+    clock: Clock,
+}
 
+impl TlsZone {
+    async fn serve() -> Self {
+        // It fails only when another test has installed one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (folder, tasks, clock) = (tempfile::tempdir().unwrap(), Tasks::new(), Clock::system());
+        let settings = DiskSettings { path: folder.path().to_owned() };
+        let disk = DiskProvider::new(ProviderId::new("disk"), settings, clock.clone()).unwrap();
+        let zone = Zone::serve(Arc::new(disk), &tasks).await.unwrap();
+        let endpoint = tls_before(&zone.settings().endpoint, &tasks).await;
+        Self { _folder: folder, zone, endpoint, tasks, clock }
+    }
+
+    /// Lays a wire before the zone that trusts `roots` alone, and a client behind it.
+    fn through(&self, roots: rustls::RootCertStore) -> (Wire, BunnyProvider) {
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let tls = HttpsConnectorBuilder::new().with_tls_config(config);
+        let upstream = Upstream::over(Base::of(&self.endpoint).unwrap(), tls, &self.tasks);
+        let wire = Wire::over(upstream, 1, &self.tasks).unwrap();
+        let endpoint = self.endpoint.clone();
+        let settings = BunnySettings { endpoint, via: Some(wire.address()), ..self.zone.settings() };
+        let bunny = BunnyProvider::new(ProviderId::new("bunny"), settings, self.clock.clone()).unwrap();
+        (wire, bunny)
+    }
+}
+
+/// Roots that vouch for the certificate.
+fn vouching() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from(BASE64.decode(CERTIFICATE.as_bytes()).unwrap())).unwrap();
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let tls = HttpsConnectorBuilder::new().with_tls_config(config);
-    let wire = Wire::over(Upstream::over(Base::of(&endpoint).unwrap(), tls, &tasks), 1, &tasks).unwrap();
-    let settings = BunnySettings { endpoint, via: Some(wire.address()), ..zone.settings() };
-    let bunny = BunnyProvider::new(ProviderId::new("bunny"), settings, clock.clone()).unwrap();
-    contract::keeps_objects(&bunny, &clock).await.unwrap();
-    contract::lists_dirs(&bunny, &clock).await.unwrap();
+    roots
+}
+
+#[tokio::test]
+async fn faults_come_between_a_client_and_a_provider_with_tls() {
+    let tls = TlsZone::serve().await;
+    let (wire, bunny) = tls.through(vouching());
+    contract::keeps_objects(&bunny, &tls.clock).await.unwrap();
+    contract::lists_dirs(&bunny, &tls.clock).await.unwrap();
     assert!(wire.counts().requests > 20 && wire.counts().blob_reads > 5, "{:?}", wire.counts());
     wire.inject(Rule::from(Fault::ApiError(503)));
     assert!(bunny.list_dir("").await.is_err());
@@ -114,19 +143,11 @@ async fn faults_come_between_a_client_and_a_provider_with_tls() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused() {
-    let (tasks, clock) = (Tasks::new(), Clock::system());
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let endpoint = tls_before(&"http://127.0.0.1:9".parse().unwrap(), &tasks).await;
-    let none = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty());
-    let tls = HttpsConnectorBuilder::new().with_tls_config(none.with_no_client_auth());
-    let upstream = Upstream::over(Base::of(&endpoint).unwrap(), tls, &tasks);
-    let wire = Wire::over(upstream, 1, &tasks).unwrap();
-    let settings = BunnySettings {
-        endpoint,
-        zone: "zone".to_owned(),
-        access_key: "key".into(),
-        via: Some(wire.address()),
-    };
-    let bunny = BunnyProvider::new(ProviderId::new("bunny"), settings, clock).unwrap();
-    assert!(bunny.list_dir("").await.is_err());
+    let tls = TlsZone::serve().await;
+    let (wire, trusting) = tls.through(vouching());
+    assert!(trusting.list_dir("").await.is_ok(), "the server is there, and answers who trusts it");
+    assert_eq!(wire.counts().requests, 1);
+    let (wire, wary) = tls.through(rustls::RootCertStore::empty());
+    assert!(wary.list_dir("").await.is_err(), "the same request to the same server");
+    assert!(wire.counts().requests > 0, "the request came as far as the wire");
 }

@@ -68,7 +68,6 @@ impl DiskProvider {
     }
 
     /// Runs blocking work on the folder, under a deadline.
-    #[expect(clippy::disallowed_methods, reason = "a disk may hang, and its threads are bounded here")]
     async fn run<T: Send + 'static>(
         &self,
         operation: Operation,

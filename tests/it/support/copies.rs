@@ -172,8 +172,8 @@ async fn fault_of(provider: &Provider, copy: &Copy, name: &str, bytes: &[u8]) ->
     (copy.feed.is_empty()).then(|| "there is no feed entry".to_owned())
 }
 
-/// Reads the line of a sealed record, whose MAC has to be right.
-fn open(sealed: &[u8], key: &str) -> Value {
+/// Reads the line of a sealed record; its MAC has to be right.
+pub fn open(sealed: &[u8], key: &str) -> Value {
     let text = std::str::from_utf8(sealed).expect("a record is text");
     let (line, mac) = text.split_once('\n').expect("a record has two lines");
     let secret: [u8; 32] = HEXLOWER.decode(RECORD_KEY.as_bytes()).unwrap().try_into().unwrap();

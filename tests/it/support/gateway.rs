@@ -1,5 +1,6 @@
 //! The product under test: the real binary, with a configuration of its own, over HTTP.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -45,11 +46,12 @@ pub struct TestGateway {
 impl Setup {
     /// Takes the providers that the gateway shall use.
     pub fn of(providers: &[&Provider]) -> Self {
-        Self {
-            providers: providers.iter().map(|provider| provider.yaml()).collect(),
-            yaml: String::new(),
-            record_key: RECORD_KEY.to_owned(),
-        }
+        Self::of_entries(providers.iter().map(|provider| provider.yaml()).collect())
+    }
+
+    /// Takes entries of providers.yaml.
+    pub fn of_entries(providers: Vec<String>) -> Self {
+        Self { providers, yaml: String::new(), record_key: RECORD_KEY.to_owned() }
     }
 
     /// Adds lines to providers.yaml.
@@ -242,7 +244,7 @@ impl TestGateway {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_triplicate"));
+        let mut command = Command::new(binary());
         command.args(args).current_dir(self.home.path()).env("TRIPLICATE_RECORD_KEY", &self.setup.record_key);
         // A token needs no configuration, and the two together are refused.
         if !args.contains(&"--new-token") {
@@ -250,6 +252,11 @@ impl TestGateway {
         }
         command
     }
+}
+
+/// The binary of this build, or the one that `TRIPLICATE_BINARY` names.
+fn binary() -> OsString {
+    std::env::var_os("TRIPLICATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_triplicate").into())
 }
 
 impl Drop for TestGateway {

@@ -74,21 +74,33 @@ impl Provider {
         }
     }
 
+    /// Lays one more wire before the provider, and returns it with the entry of a gateway that uses it.
+    pub async fn wired_again(&self) -> (Wire, String) {
+        let upstream = match &self.store {
+            Store::Bucket(bucket) => bucket.server().endpoint(),
+            Store::Bunny(bunny) => bunny.endpoint(),
+            Store::Disk(_) => panic!("{} has no wire", self.name),
+        };
+        let wire = wire_before(&upstream).await;
+        let entry = self.entry(Some(wire.endpoint()));
+        (wire, entry)
+    }
+
     /// Returns the provider's entry in providers.yaml; JSON is YAML.
     pub fn yaml(&self) -> String {
-        self.yaml_at(self.wire.as_ref().map(Wire::endpoint))
+        self.entry(self.wire.as_ref().map(Wire::endpoint))
     }
 
     /// Returns the provider's entry in providers.yaml without a wire between.
     pub fn direct_yaml(&self) -> String {
-        self.yaml_at(match &self.store {
+        self.entry(match &self.store {
             Store::Bucket(bucket) => Some(bucket.server().endpoint()),
             Store::Bunny(bunny) => Some(bunny.endpoint()),
             Store::Disk(_) => None,
         })
     }
 
-    fn yaml_at(&self, endpoint: Option<String>) -> String {
+    fn entry(&self, endpoint: Option<String>) -> String {
         match &self.store {
             Store::Bucket(bucket) => json!({
                 "name": self.name, "kind": "s3", "endpoint": endpoint, "region": REGION, "bucket": bucket.name(),

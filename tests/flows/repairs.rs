@@ -1,0 +1,55 @@
+//! Repair: one copy that cannot be made keeps no other from being made.
+
+use std::time::Duration;
+
+use triplicate::provider::faulty::Fault;
+use triplicate::provider::{ErrorKind, Slot};
+use triplicate::write::Receipt;
+
+use crate::stack::{Stack, request};
+use crate::{bytes, site};
+
+const LACKS: Slot = Slot(2);
+/// More than what a step works on at the same time, so that an older copy waits behind the newer ones.
+const STUCK: usize = 5;
+
+async fn put(stack: &Stack, name: &str) -> Receipt {
+    let mut put = request(name);
+    put.wait_all = false;
+    stack.put_request(put, &bytes(1, 10)).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_a_provider_never_takes_hold_up_no_older_copy() {
+    let (site, stack) = site().await;
+    site.faulty[LACKS.0].set_all(Fault::Error(ErrorKind::Unavailable));
+    let old = put(&stack, "old.png").await;
+    let mut stuck = Vec::new();
+    for number in 0..STUCK {
+        stuck.push(put(&stack, &format!("stuck-{number}.png")).await);
+    }
+    stack.tasks.shut_down(Duration::from_secs(60)).await;
+    site.faulty[LACKS.0].heal();
+    let part = |receipt: &Receipt| {
+        triplicate::asset::Key::part(receipt.record.version.upload, 0).as_str().to_owned()
+    };
+    for receipt in &stuck {
+        // A folder in the place of the object: it can be neither written nor replaced.
+        let path = site.folder.path().join("c").join(part(receipt)).join("in/the/way");
+        std::fs::create_dir_all(path).unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    for _ in 0..2 {
+        stack.look().await;
+        stack.repairer.step().await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+    assert!(stack.keys(LACKS).await.contains(&part(&old)), "the older copy is made");
+    for receipt in &stuck {
+        std::fs::remove_dir_all(site.folder.path().join("c").join(part(receipt))).unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    stack.look().await;
+    stack.repairer.step().await;
+    crate::assert_same_copies(&stack).await;
+}

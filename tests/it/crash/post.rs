@@ -1,0 +1,124 @@
+//! A gateway that is killed again and again, with wires of its own before each provider.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::RequestBuilder;
+use triplicate::drill::wire::{Held, Hold, Wire};
+
+use super::point::Point;
+use crate::support::gateway::{Setup, TestGateway};
+use crate::support::http_client;
+use crate::support::provider::Trio;
+
+/// The token of all gateways; it survives the state folder, and every gateway takes it.
+const TOKEN: &str = "the-token-of-the-crash-tests";
+/// How long the wire may take to notice that the gateway is gone.
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
+
+/// One gateway and its wires; nobody else's requests are held.
+#[derive(Debug)]
+pub struct Post {
+    /// The gateway.
+    pub gateway: TestGateway,
+    wires: Vec<Wire>,
+    http: reqwest::Client,
+}
+
+/// Where a gateway is reached, in its present life.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Its URL, without a closing slash.
+    pub url: String,
+    /// When its present life began.
+    pub born: Instant,
+    http: reqwest::Client,
+}
+
+/// A point that waits for its requests.
+#[derive(Debug)]
+pub struct Armed(Vec<Held>);
+
+impl Post {
+    /// Prepares a gateway before the providers of `trio`; it is not started.
+    pub async fn before(trio: &Trio) -> Self {
+        let (mut wires, mut entries) = (Vec::new(), Vec::new());
+        for provider in trio.all() {
+            let (wire, entry) = provider.wired_again().await;
+            wires.push(wire);
+            entries.push(entry);
+        }
+        let hash = blake3::hash(TOKEN.as_bytes());
+        let yaml = format!(
+            "feed_interval: 500ms\ntokens: [{{name: kit, hash: \"blake3:{hash}\", allow: [write, delete, admin]}}]"
+        );
+        Self { gateway: Setup::of_entries(entries).yaml(&yaml).prepare(), wires, http: http_client() }
+    }
+
+    /// Returns the wire before the provider in `slot`.
+    pub fn wire(&self, slot: usize) -> &Wire {
+        &self.wires[slot]
+    }
+
+    /// Holds the requests of a point from now on.
+    pub fn arm(&self, point: Point) -> Armed {
+        let arm = |slot: usize| {
+            let (hold, held) = Hold::at(point.moment);
+            self.wires[slot].inject(point.class.rule(hold));
+            held
+        };
+        Armed(point.slots().map(arm).collect())
+    }
+
+    /// Kills the gateway; what is held is gone before anything else can happen.
+    pub async fn kill(&mut self, armed: Armed) {
+        self.gateway.kill();
+        self.wires.iter().for_each(Wire::clear);
+        let gone = async |mut held: Held| while held.next().await.is_some() {};
+        let all = join_all(armed.0.into_iter().map(gone));
+        tokio::time::timeout(NOTICED_WITHIN, all).await.expect("the wires notice the end of the gateway");
+    }
+
+    /// Starts the gateway again, after its state was deleted if it shall be; returns how long it took until it
+    /// was ready, from the start of the process.
+    pub async fn start(&mut self, empty: bool) -> Duration {
+        if empty {
+            self.gateway.delete_state();
+        }
+        let began = Instant::now();
+        self.gateway.start().await;
+        began.elapsed()
+    }
+
+    /// Returns where the gateway is reached now.
+    pub fn door(&self) -> Door {
+        Door { url: self.gateway.public().to_owned(), born: Instant::now(), http: self.http.clone() }
+    }
+}
+
+impl Armed {
+    /// A point that holds nothing.
+    pub fn nothing() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Waits until every provider of the point holds a request.
+    pub async fn struck(&mut self) {
+        for held in &mut self.0 {
+            held.next().await;
+        }
+    }
+}
+
+impl Door {
+    /// Makes a door that leads to `url`, of a life that begins now.
+    pub fn to(url: &str) -> Self {
+        Self { url: url.to_owned(), born: Instant::now(), http: http_client() }
+    }
+
+    /// Begins a request; `path` has no leading slash.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let url = format!("{}/{path}", self.url);
+        self.http.request(method.parse().expect("a method"), url).bearer_auth(TOKEN)
+    }
+}
