@@ -1,0 +1,140 @@
+//! A breadth-first search through all states that a setting can reach.
+//!
+//! Of each state only 64 bits are kept, with those of the state before it. At the two million states of the
+//! largest run the chance that any two states share them, and one goes unseen, is about one in ten million.
+//! Breadth first means that the first counter-example is one of the shortest.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use super::action::{self, Action};
+use super::next::next;
+use super::property;
+use super::setting::Setting;
+use super::state::State;
+
+/// What a search found.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub name: &'static str,
+    /// How many steps were taken, repeated states included.
+    pub total: u64,
+    /// How many different states there are.
+    pub unique: usize,
+    /// How many steps the farthest of them is away.
+    pub depth: usize,
+    pub took: Duration,
+    pub violation: Option<Violation>,
+}
+
+/// A property does not hold.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub property: &'static str,
+    pub steps: Vec<Action>,
+    writes: String,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, total, unique, depth, took, .. } = self;
+        let seconds = took.as_secs_f64();
+        writeln!(f, "{name}: {unique} states, {total} steps, depth {depth}, {seconds:.1} s")?;
+        match &self.violation {
+            Some(violation) => write!(f, "{violation}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  broken: {} ({} steps; {})", self.property, self.steps.len(), self.writes)?;
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "  {:>3}. {step}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// A fingerprint is spread well enough already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only fingerprints are hashed")
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}
+
+type Seen = HashMap<u64, u64, BuildHasherDefault<AsItIs>>;
+
+/// Searches until a property is broken or nothing is left.
+#[expect(clippy::disallowed_methods, reason = "a search is measured in real time")]
+pub(crate) fn search(setting: &Setting) -> Outcome {
+    let began = std::time::Instant::now();
+    let mut seen = Seen::default();
+    let (mut total, mut depth, mut violation) = (0, 0, None);
+    let first = State::new();
+    seen.insert(first.fingerprint(setting.wipe), 0);
+    let mut frontier = vec![first];
+    let mut actions = Vec::new();
+    'search: while !frontier.is_empty() {
+        let mut reached = Vec::new();
+        for state in &frontier {
+            action::possible(setting, state, &mut actions);
+            total += actions.len() as u64;
+            for action in &actions {
+                let after = next(setting, state, *action);
+                let print = after.fingerprint(setting.wipe);
+                let Entry::Vacant(place) = seen.entry(print) else { continue };
+                place.insert(state.fingerprint(setting.wipe));
+                if let Some(property) = property::broken(setting, &after) {
+                    depth += 1;
+                    let steps = retrace(setting, &seen, print);
+                    violation = Some(Violation { property, steps, writes: format!("{:?}", setting.writes) });
+                    break 'search;
+                }
+                reached.push(after);
+            }
+        }
+        depth += usize::from(!reached.is_empty());
+        frontier = reached;
+    }
+    let outcome =
+        Outcome { name: setting.name, total, unique: seen.len(), depth, took: began.elapsed(), violation };
+    println!("{outcome}");
+    outcome
+}
+
+/// Returns the steps that lead to a state, by walking the way again from the beginning: providers that the
+/// fingerprint does not tell apart then keep their numbers.
+fn retrace(setting: &Setting, seen: &Seen, last: u64) -> Vec<Action> {
+    let mut way = vec![last];
+    while let Some(before) = way.last().and_then(|print| seen.get(print)).filter(|before| **before != 0) {
+        way.push(*before);
+    }
+    way.reverse();
+    let mut state = State::new();
+    let mut actions = Vec::new();
+    let mut steps = Vec::new();
+    for print in &way[1..] {
+        action::possible(setting, &state, &mut actions);
+        let leads = |action: &&Action| next(setting, &state, **action).fingerprint(setting.wipe) == *print;
+        let step = *actions.iter().find(leads).expect("the way was walked once");
+        state = next(setting, &state, step);
+        steps.push(step);
+    }
+    steps
+}
