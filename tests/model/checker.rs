@@ -14,12 +14,13 @@ use super::action::{self, Action};
 use super::next::next;
 use super::property;
 use super::setting::Setting;
-use super::state::State;
+use super::state::{Kind, State};
 
 /// What a search found.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub name: &'static str,
+    pub writes: &'static [Kind],
     /// How many steps were taken, repeated states included.
     pub total: u64,
     /// How many different states there are.
@@ -35,14 +36,14 @@ pub(crate) struct Outcome {
 pub(crate) struct Violation {
     pub property: &'static str,
     pub steps: Vec<Action>,
-    writes: String,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, total, unique, depth, took, .. } = self;
         let seconds = took.as_secs_f64();
-        writeln!(f, "{name}: {unique} states, {total} steps, depth {depth}, {seconds:.1} s")?;
+        let writes = &self.writes;
+        writeln!(f, "{name} {writes:?}: {unique} states, {total} steps, depth {depth}, {seconds:.1} s")?;
         match &self.violation {
             Some(violation) => write!(f, "{violation}"),
             None => Ok(()),
@@ -52,7 +53,7 @@ impl fmt::Display for Outcome {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  broken: {} ({} steps; {})", self.property, self.steps.len(), self.writes)?;
+        writeln!(f, "  broken: {} ({} steps)", self.property, self.steps.len())?;
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(f, "  {:>3}. {step}", number + 1)?;
         }
@@ -80,13 +81,13 @@ impl Hasher for AsItIs {
 
 type Seen = HashMap<u64, u64, BuildHasherDefault<AsItIs>>;
 
-/// Searches until a property is broken or nothing is left.
+/// Searches until a property is broken, `sought` if one is named, or nothing is left.
 #[expect(clippy::disallowed_methods, reason = "a search is measured in real time")]
-pub(crate) fn search(setting: &Setting) -> Outcome {
+pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
     let began = std::time::Instant::now();
     let mut seen = Seen::default();
     let (mut total, mut depth, mut violation) = (0, 0, None);
-    let first = State::new();
+    let first = first(setting);
     seen.insert(first.fingerprint(setting.wipe), 0);
     let mut frontier = vec![first];
     let mut actions = Vec::new();
@@ -100,10 +101,11 @@ pub(crate) fn search(setting: &Setting) -> Outcome {
                 let print = after.fingerprint(setting.wipe);
                 let Entry::Vacant(place) = seen.entry(print) else { continue };
                 place.insert(state.fingerprint(setting.wipe));
-                if let Some(property) = property::broken(setting, &after) {
+                let broken = property::broken(setting, &after);
+                if let Some(property) = broken.into_iter().find(|broken| sought.is_none_or(|it| it == *broken)) {
                     depth += 1;
                     let steps = retrace(setting, &seen, print);
-                    violation = Some(Violation { property, steps, writes: format!("{:?}", setting.writes) });
+                    violation = Some(Violation { property, steps });
                     break 'search;
                 }
                 reached.push(after);
@@ -112,10 +114,15 @@ pub(crate) fn search(setting: &Setting) -> Outcome {
         depth += usize::from(!reached.is_empty());
         frontier = reached;
     }
+    let (name, writes) = (setting.name, setting.writes);
     let outcome =
-        Outcome { name: setting.name, total, unique: seen.len(), depth, took: began.elapsed(), violation };
+        Outcome { name, writes, total, unique: seen.len(), depth, took: began.elapsed(), violation };
     println!("{outcome}");
     outcome
+}
+
+fn first(setting: &Setting) -> State {
+    if setting.deleted { State::deleted() } else { State::new() }
 }
 
 /// Returns the steps that lead to a state, by walking the way again from the beginning: providers that the
@@ -126,7 +133,7 @@ fn retrace(setting: &Setting, seen: &Seen, last: u64) -> Vec<Action> {
         way.push(*before);
     }
     way.reverse();
-    let mut state = State::new();
+    let mut state = first(setting);
     let mut actions = Vec::new();
     let mut steps = Vec::new();
     for print in &way[1..] {

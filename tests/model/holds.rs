@@ -2,41 +2,68 @@
 
 use super::checker::search;
 use super::setting::{Design, Setting};
-use super::state::Kind::{Del, Put};
+use super::state::Kind::{self, Del, Put};
+
+/// Set to `large`, it makes the searches deeper: minutes instead of seconds, and some gigabytes.
+const SIZE: &str = "TRIPLICATE_MODEL";
 
 #[track_caller]
 fn holds(setting: &Setting) {
-    let outcome = search(setting);
+    let outcome = search(setting, None);
     assert!(outcome.violation.is_none(), "\n{outcome}");
 }
 
-#[test]
-fn late_and_doubled_puts_harm_nothing() {
-    holds(&Setting { hides: true, ..Setting::new("A", &[Put, Put, Del], Design::SOUND) });
+#[expect(clippy::disallowed_methods, reason = "the size of a test is no configuration of the product")]
+fn is_large() -> bool {
+    std::env::var(SIZE).is_ok_and(|size| size == "large")
 }
 
-#[test]
-fn a_wiped_provider_is_refilled_without_loss() {
-    for (name, writes) in [("B put put", &[Put, Put]), ("B put del", &[Put, Del])] {
-        let setting = Setting::new(name, writes, Design::SOUND);
-        holds(&Setting { wipe: true, survey_at_once: false, hides: true, ..setting });
+/// Runs a setting with a few writers, and in large runs with more.
+#[track_caller]
+fn hold(writes: &[&'static [Kind]], large: &[&'static [Kind]], setting: &Setting) {
+    let large = if is_large() { large } else { &[] };
+    for writes in writes.iter().chain(large) {
+        holds(&Setting { writes, ..*setting });
     }
 }
 
 #[test]
+fn late_and_doubled_puts_harm_nothing() {
+    let setting = Setting { hides: true, ..Setting::new("A", &[], Design::SOUND) };
+    hold(&[&[Put, Put, Del], &[Put, Put, Put]], &[&[Put, Del, Put, Put]], &setting);
+}
+
+#[test]
+fn what_is_built_holds_while_no_provider_is_wiped() {
+    hold(&[&[Put, Put, Del]], &[&[Put, Del, Put, Put]], &Setting::new("A as built", &[], Design::BUILT));
+}
+
+#[test]
+fn a_wiped_provider_is_refilled_without_loss() {
+    let setting = Setting::new("B", &[], Design::SOUND);
+    let setting = Setting { wipe: true, survey_at_once: false, hides: true, ..setting };
+    hold(&[&[Put, Put], &[Put, Del]], &[&[Put, Put, Del]], &setting);
+}
+
+#[test]
 fn retention_removes_only_what_is_superseded_though_requests_are_late() {
-    let setting = Setting::new("C", &[Put, Put], Design::SOUND);
-    holds(&Setting { retention: true, gives_up: true, survey_at_once: false, hides: true, ..setting });
+    let setting = Setting::new("C", &[], Design::SOUND);
+    let setting =
+        Setting { retention: true, gives_up: true, survey_at_once: false, hides: true, ..setting };
+    hold(&[&[Put, Put]], &[&[Put, Put, Put]], &setting);
 }
 
 #[test]
 fn tombstones_go_when_all_had_them_and_nothing_comes_back() {
-    let setting = Setting::new("D", &[Put, Del], Design::SOUND);
-    holds(&Setting { retention: true, ages: true, survey_at_once: false, ..setting });
+    let setting = Setting::new("D", &[], Design::SOUND);
+    let setting = Setting { retention: true, ages: true, survey_at_once: false, ..setting };
+    hold(&[&[Put, Del]], &[&[Put, Del, Put]], &setting);
+    hold(&[&[Del, Put]], &[&[Del, Put, Del]], &Setting { deleted: true, ..setting });
 }
 
 #[test]
 fn reads_that_take_their_time_see_what_was_acknowledged_before() {
-    let setting = Setting::new("E", &[Put, Del], Design::SOUND);
-    holds(&Setting { wipe: true, survey_at_once: false, reads_stepwise: true, ..setting });
+    let setting = Setting::new("E", &[], Design::SOUND);
+    let setting = Setting { wipe: true, survey_at_once: false, reads_stepwise: true, ..setting };
+    hold(&[&[Put, Del]], &[&[Put, Put]], &setting);
 }

@@ -90,7 +90,11 @@ fn commit(setting: &Setting, state: &mut State, writer: usize, place: u8) {
         other.rank += u8::from(other.rank >= place);
     }
     state.writers[writer].rank = place;
-    if state.rank(state.writers[writer].after) > place {
+    let after = state.writers[writer].after;
+    let newest = state.rank(state.newest(state.acknowledged));
+    // What is superseded and on its way out binds nobody: a newer version, acknowledged since, is the winner.
+    let binds = after.is_some_and(|it| !has(state.doomed, usize::from(it)) || state.rank(after) == newest);
+    if binds && state.rank(after) > place {
         state.broken = Some(property::ORDER);
     }
     if setting.writes[writer] == Kind::Del {
@@ -138,11 +142,12 @@ fn put(setting: &Setting, state: &mut State, slot: usize, version: usize, object
 }
 
 /// Answers the client as soon as that is possible. An answer that comes later asks for less, so the earliest
-/// one stands for all.
+/// one stands for all. What repair completed at a majority has happened as well, though nobody was told.
 fn answer(setting: &Setting, state: &mut State, version: usize) {
-    let complete = state.count(|provider| provider.levels[version] == 3);
+    let confirmed = state.count(|provider| provider.levels[version] == 3);
     let waits = state.writers[version].phase == Phase::Committed && !has(state.aged, version);
-    if waits && complete >= setting.design.copies_before_answer {
+    let copies = state.count(|provider| provider.canary && has(provider.feed, version));
+    if (waits && confirmed >= setting.design.copies_before_answer) || copies >= MAJORITY {
         state.acknowledged |= only(version);
     }
 }

@@ -88,6 +88,16 @@ impl Design {
         tombstone_goes: TombstoneGoes::ByUnanimousProof,
         clocks_catch_up: true,
     };
+
+    /// The design that is built. Retention is that of [`Design::SOUND`].
+    pub(crate) const BUILT: Self = Self {
+        survey_proof: Proof::Remembered,
+        read_proof: Proof::After,
+        lacking: Lacking::BytesOrRecord,
+        refill_begins: RefillBegins::AtOnce,
+        refill_looks_at_objects: false,
+        ..Self::SOUND
+    };
 }
 
 /// One run: who writes what, and what may happen.
@@ -97,6 +107,8 @@ pub(crate) struct Setting {
     /// What each writer does.
     pub writes: &'static [Kind],
     pub design: Design,
+    /// The search begins when the tombstone of writer 0 lies everywhere and is acknowledged, and nothing else.
+    pub deleted: bool,
     /// Surveys list their majority at one moment, the earliest. Where records only ever come and never go, an
     /// early listing shows the least and binds the stamp the least, so this leaves out no behaviour.
     pub survey_at_once: bool,
@@ -122,6 +134,7 @@ impl Setting {
             name,
             writes,
             design,
+            deleted: false,
             survey_at_once: true,
             wipe: false,
             retention: false,

@@ -164,6 +164,17 @@ impl State {
         }
     }
 
+    /// Returns another beginning: the tombstone of writer 0 lies everywhere and is acknowledged.
+    pub(crate) fn deleted() -> Self {
+        let mut state = Self::new();
+        state.writers[0] = Writer { phase: Phase::Committed, rank: 1, ..Writer::default() };
+        state.acknowledged = only(0);
+        for provider in &mut state.providers {
+            (provider.records, provider.feed, provider.levels[0]) = (only(0), only(0), 3);
+        }
+        state
+    }
+
     /// Returns the rank of a version, or 0 for none.
     pub(crate) fn rank(&self, version: Option<u8>) -> u8 {
         version.map_or(0, |version| self.writers[usize::from(version)].rank)
