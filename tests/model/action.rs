@@ -46,6 +46,30 @@ pub(crate) enum Action {
     ReadList { slot: usize },
 }
 
+impl Action {
+    /// Returns a number for the kind of step, for counting.
+    pub(crate) const fn kind(self) -> usize {
+        match self {
+            Self::Begin { .. } | Self::BeginAndSurvey { .. } => 0,
+            Self::Survey { .. } => 1,
+            Self::Commit { .. } => 2,
+            Self::Gone { .. } => 3,
+            Self::GiveUp { .. } => 4,
+            Self::Land { .. } => 5,
+            Self::Repair { .. } => 6,
+            Self::Wipe => 7,
+            Self::RefillBegins => 8,
+            Self::Relist { .. } => 9,
+            Self::WriteCanary => 10,
+            Self::Hide { .. } => 11,
+            Self::Retire { .. } => 12,
+            Self::Remove { .. } => 13,
+            Self::Age => 14,
+            Self::ReadList { .. } => 15,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -58,7 +82,9 @@ impl fmt::Display for Action {
             Self::Gone { writer } => write!(f, "W{writer} finds nothing to delete and answers"),
             Self::GiveUp { writer } => write!(f, "W{writer} gives up and sends DELETEs"),
             Self::Land { slot, version, object } => write!(f, "{object:?} of W{version} lands at P{slot}"),
-            Self::Repair { version, slot } => write!(f, "repair writes the next object of W{version} at P{slot}"),
+            Self::Repair { version, slot } => {
+                write!(f, "repair writes the next object of W{version} at P{slot}")
+            }
             Self::Wipe => write!(f, "P0 is wiped"),
             Self::RefillBegins => write!(f, "the refill of P0 begins"),
             Self::Relist { slot } => write!(f, "the refill lists P{slot}"),
@@ -99,7 +125,9 @@ pub(crate) fn possible(setting: &Setting, state: &State, into: &mut Vec<Action>)
         }
     }
     for slot in 0..PROVIDERS {
-        if setting.reads_stepwise && !state.providers[slot].read && answers(state, slot, setting.design.read_proof)
+        if setting.reads_stepwise
+            && !state.providers[slot].read
+            && answers(state, slot, setting.design.read_proof)
         {
             into.push(Action::ReadList { slot });
         }
@@ -155,11 +183,8 @@ fn commits(setting: &Setting, state: &State, writer: usize, kind: Kind, into: &m
         return;
     }
     let seen = if setting.design.stamp_after_survey { state.rank(own.floor) } else { 0 };
-    let past = if setting.ages && setting.design.clocks_catch_up {
-        state.rank(state.newest(state.aged))
-    } else {
-        0
-    };
+    let past =
+        if setting.ages && setting.design.clocks_catch_up { state.rank(state.newest(state.aged)) } else { 0 };
     let stamps = state.writers.iter().map(|writer| writer.rank).max().unwrap_or(0);
     into.extend((seen.max(past) + 1..=stamps + 1).map(|place| Action::Commit { writer, place }));
 }
@@ -280,9 +305,9 @@ fn is_tombstone_over(setting: &Setting, state: &State, version: usize) -> bool {
     }) == PROVIDERS;
     let old = (begun(setting, state) & older | only(version)) & !state.aged == 0;
     match setting.design.tombstone_goes {
-        TombstoneGoes::ByUnanimousProof => unanimous && old,
-        TombstoneGoes::ByProofAmidOldRequests => unanimous,
-        TombstoneGoes::ByTime => old,
+        TombstoneGoes::UnanimousProof => unanimous && old,
+        TombstoneGoes::ProofAmidOldRequests => unanimous,
+        TombstoneGoes::Time => old,
     }
 }
 

@@ -14,20 +14,22 @@ use super::action::{self, Action};
 use super::next::next;
 use super::property;
 use super::setting::Setting;
-use super::state::{Kind, State};
+use super::state::{Kind, State, Versions};
 
 /// What a search found.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub name: &'static str,
     pub writes: &'static [Kind],
-    /// How many steps were taken, repeated states included.
-    pub total: u64,
     /// How many different states there are.
     pub unique: usize,
     /// How many steps the farthest of them is away.
     pub depth: usize,
     pub took: Duration,
+    /// How often each kind of step was taken.
+    pub steps: [u64; 16],
+    /// Which versions were acknowledged in some state.
+    pub acknowledged: Versions,
     pub violation: Option<Violation>,
 }
 
@@ -40,7 +42,8 @@ pub(crate) struct Violation {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, total, unique, depth, took, .. } = self;
+        let Self { name, unique, depth, took, .. } = self;
+        let total: u64 = self.steps.iter().sum();
         let seconds = took.as_secs_f64();
         let writes = &self.writes;
         writeln!(f, "{name} {writes:?}: {unique} states, {total} steps, depth {depth}, {seconds:.1} s")?;
@@ -86,7 +89,7 @@ type Seen = HashMap<u64, u64, BuildHasherDefault<AsItIs>>;
 pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
     let began = std::time::Instant::now();
     let mut seen = Seen::default();
-    let (mut total, mut depth, mut violation) = (0, 0, None);
+    let (mut steps, mut acknowledged, mut depth, mut violation) = ([0; 16], 0, 0, None);
     let first = first(setting);
     seen.insert(first.fingerprint(setting.wipe), 0);
     let mut frontier = vec![first];
@@ -95,17 +98,19 @@ pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
         let mut reached = Vec::new();
         for state in &frontier {
             action::possible(setting, state, &mut actions);
-            total += actions.len() as u64;
             for action in &actions {
+                steps[action.kind()] += 1;
                 let after = next(setting, state, *action);
+                acknowledged |= after.acknowledged;
                 let print = after.fingerprint(setting.wipe);
                 let Entry::Vacant(place) = seen.entry(print) else { continue };
                 place.insert(state.fingerprint(setting.wipe));
                 let broken = property::broken(setting, &after);
-                if let Some(property) = broken.into_iter().find(|broken| sought.is_none_or(|it| it == *broken)) {
+                if let Some(property) =
+                    broken.into_iter().find(|broken| sought.is_none_or(|it| it == *broken))
+                {
                     depth += 1;
-                    let steps = retrace(setting, &seen, print);
-                    violation = Some(Violation { property, steps });
+                    violation = Some(Violation { property, steps: retrace(setting, &seen, print) });
                     break 'search;
                 }
                 reached.push(after);
@@ -115,8 +120,8 @@ pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
         frontier = reached;
     }
     let (name, writes) = (setting.name, setting.writes);
-    let outcome =
-        Outcome { name, writes, total, unique: seen.len(), depth, took: began.elapsed(), violation };
+    let (unique, took) = (seen.len(), began.elapsed());
+    let outcome = Outcome { name, writes, unique, depth, took, steps, acknowledged, violation };
     println!("{outcome}");
     outcome
 }

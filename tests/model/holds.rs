@@ -1,5 +1,6 @@
 //! The settings in which everything must hold.
 
+use super::action::Action;
 use super::checker::search;
 use super::setting::{Design, Setting};
 use super::state::Kind::{self, Del, Put};
@@ -11,6 +12,23 @@ const SIZE: &str = "TRIPLICATE_MODEL";
 fn holds(setting: &Setting) {
     let outcome = search(setting, None);
     assert!(outcome.violation.is_none(), "\n{outcome}");
+    // A model in which nothing happens breaks nothing.
+    assert_eq!(outcome.acknowledged.count_ones() as usize, setting.writes.len(), "some write never succeeds");
+    let happens = |kinds: &[Action], may: bool| {
+        for kind in kinds {
+            assert_eq!(outcome.steps[kind.kind()] > 0, may, "{kind:?}");
+        }
+    };
+    happens(
+        &[Action::Wipe, Action::RefillBegins, Action::Relist { slot: 1 }, Action::WriteCanary],
+        setting.wipe,
+    );
+    happens(&[Action::Repair { slot: 0, version: 0 }], setting.wipe || setting.ages);
+    happens(&[Action::Age], setting.ages);
+    happens(&[Action::Retire { version: 0 }], setting.retention);
+    happens(&[Action::GiveUp { writer: 0 }], setting.gives_up);
+    happens(&[Action::Survey { writer: 0, slot: 0 }], !setting.survey_at_once);
+    happens(&[Action::ReadList { slot: 0 }], setting.reads_stepwise);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the size of a test is no configuration of the product")]
@@ -48,8 +66,7 @@ fn a_wiped_provider_is_refilled_without_loss() {
 #[test]
 fn retention_removes_only_what_is_superseded_though_requests_are_late() {
     let setting = Setting::new("C", &[], Design::SOUND);
-    let setting =
-        Setting { retention: true, gives_up: true, survey_at_once: false, hides: true, ..setting };
+    let setting = Setting { retention: true, gives_up: true, survey_at_once: false, hides: true, ..setting };
     hold(&[&[Put, Put]], &[&[Put, Put, Put]], &setting);
 }
 
@@ -65,5 +82,6 @@ fn tombstones_go_when_all_had_them_and_nothing_comes_back() {
 fn reads_that_take_their_time_see_what_was_acknowledged_before() {
     let setting = Setting::new("E", &[], Design::SOUND);
     let setting = Setting { wipe: true, survey_at_once: false, reads_stepwise: true, ..setting };
-    hold(&[&[Put, Del]], &[&[Put, Put]], &setting);
+    hold(&[&[Put]], &[&[Put, Del], &[Put, Put]], &setting);
+    hold(&[&[Del, Put]], &[], &Setting { deleted: true, ..setting });
 }

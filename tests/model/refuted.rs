@@ -30,7 +30,7 @@ fn one_negative_makes_a_false_404() {
 
 #[test]
 fn tombstones_that_go_by_time_bring_back_what_was_deleted() {
-    let design = Design { tombstone_goes: TombstoneGoes::ByTime, ..SOUND };
+    let design = Design { tombstone_goes: TombstoneGoes::Time, ..SOUND };
     let setting = Setting::new("tombstones by time", &[Put, Del], design);
     let setting = Setting { survey_at_once: false, retention: true, ages: true, ..setting };
     is_caught(&setting, property::RESURRECTED);
@@ -38,7 +38,7 @@ fn tombstones_that_go_by_time_bring_back_what_was_deleted() {
 
 #[test]
 fn tombstones_that_go_before_old_requests_ended_bring_back_what_was_deleted() {
-    let design = Design { tombstone_goes: TombstoneGoes::ByProofAmidOldRequests, ..SOUND };
+    let design = Design { tombstone_goes: TombstoneGoes::ProofAmidOldRequests, ..SOUND };
     let setting = Setting::new("tombstones amid old requests", &[Put, Del], design);
     is_caught(&Setting { survey_at_once: false, retention: true, ..setting }, property::RESURRECTED);
 }

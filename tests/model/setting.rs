@@ -35,11 +35,11 @@ pub(crate) enum RefillBegins {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TombstoneGoes {
     /// When all providers have it, nothing older lies anywhere, and what was sent before it is delivered or dead.
-    ByUnanimousProof,
+    UnanimousProof,
     /// The same, but old requests may still be on their way.
-    ByProofAmidOldRequests,
+    ProofAmidOldRequests,
     /// When it is old.
-    ByTime,
+    Time,
 }
 
 /// The switches of the protocol. [`Design::SOUND`] is the one that all properties hold for.
@@ -85,7 +85,7 @@ impl Design {
         refill_begins: RefillBegins::WhenOldWritesEnded,
         refill_looks_at_objects: true,
         canary_after_refill: true,
-        tombstone_goes: TombstoneGoes::ByUnanimousProof,
+        tombstone_goes: TombstoneGoes::UnanimousProof,
         clocks_catch_up: true,
     };
 
