@@ -91,10 +91,7 @@ fn commit(setting: &Setting, state: &mut State, writer: usize, place: u8) {
     }
     state.writers[writer].rank = place;
     let after = state.writers[writer].after;
-    let newest = state.rank(state.newest(state.acknowledged));
-    // What is superseded and on its way out binds nobody: a newer version, acknowledged since, is the winner.
-    let binds = after.is_some_and(|it| !has(state.doomed, usize::from(it)) || state.rank(after) == newest);
-    if binds && state.rank(after) > place {
+    if binds(state, after) && state.rank(after) > place {
         state.broken = Some(property::ORDER);
     }
     if setting.writes[writer] == Kind::Del {
@@ -105,6 +102,13 @@ fn commit(setting: &Setting, state: &mut State, writer: usize, place: u8) {
     state.writers[writer].phase = Phase::Committed;
 }
 
+/// Tells whether a write must come after what was acknowledged before it began. What has been superseded
+/// since, by an acknowledged version, and is on its way out binds nobody: that version wins over both.
+fn binds(state: &State, after: Option<u8>) -> bool {
+    let newest = state.rank(state.newest(state.acknowledged));
+    after.is_some_and(|it| !has(state.doomed, usize::from(it)) || state.rank(after) == newest)
+}
+
 /// Answers a delete that found nothing, or a tombstone that a majority lists and that therefore stays.
 fn gone(setting: &Setting, state: &mut State, writer: usize) {
     let own = state.writers[writer];
@@ -112,7 +116,7 @@ fn gone(setting: &Setting, state: &mut State, writer: usize) {
         state.acknowledged |= only(usize::from(floor));
     }
     let bytes_before = own.after.is_some_and(|after| setting.writes[usize::from(after)] == Kind::Put);
-    if bytes_before && state.rank(own.after) > state.rank(own.floor) {
+    if bytes_before && binds(state, own.after) && state.rank(own.after) > state.rank(own.floor) {
         state.broken = Some(property::GONE);
     }
     end(state, writer);
