@@ -1,7 +1,7 @@
 //! A breadth-first search through all states that a setting can reach.
 //!
-//! Of each state only 64 bits are kept, with those of the state before it. At the two million states of the
-//! largest run the chance that any two states share them, and one goes unseen, is about one in ten million.
+//! Of each state only 64 bits are kept, with those of the state before it. At 1.3 million states the chance that
+//! any two share them, and one goes unseen, is about one in twenty million.
 //! Breadth first means that the first counter-example is one of the shortest.
 
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use super::checker::search;
 use super::setting::{Design, Setting};
 use super::state::Kind::{self, Del, Put};
 
-/// Set to `large`, it makes the searches deeper: minutes instead of seconds, and some gigabytes.
+/// Set to `large`, it adds searches with more writers: tens of minutes instead of seconds, and gigabytes.
 const SIZE: &str = "TRIPLICATE_MODEL";
 
 #[track_caller]
