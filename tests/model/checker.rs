@@ -16,6 +16,9 @@ use super::property;
 use super::setting::Setting;
 use super::state::{Kind, State, Versions};
 
+/// A search that has seen more states ends with the layer that it is in: with its queue that is some gigabytes.
+const STATES_MAX: usize = 20_000_000;
+
 /// What a search found.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -26,6 +29,8 @@ pub(crate) struct Outcome {
     /// How many steps the farthest of them is away.
     pub depth: usize,
     pub took: Duration,
+    /// Whether there is nothing left to see.
+    pub exhausted: bool,
     /// How often each kind of step was taken.
     pub steps: [u64; 16],
     /// Which versions were acknowledged in some state.
@@ -49,7 +54,8 @@ impl fmt::Display for Outcome {
         writeln!(f, "{name} {writes:?}: {unique} states, {total} steps, depth {depth}, {seconds:.1} s")?;
         match &self.violation {
             Some(violation) => write!(f, "{violation}"),
-            None => Ok(()),
+            None if self.exhausted => Ok(()),
+            None => writeln!(f, "  nothing broken down to this depth; not exhausted"),
         }
     }
 }
@@ -94,7 +100,7 @@ pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
     seen.insert(first.fingerprint(setting.wipe), 0);
     let mut frontier = vec![first];
     let mut actions = Vec::new();
-    'search: while !frontier.is_empty() {
+    'search: while !frontier.is_empty() && seen.len() <= STATES_MAX {
         let mut reached = Vec::new();
         for state in &frontier {
             action::possible(setting, state, &mut actions);
@@ -121,7 +127,8 @@ pub(crate) fn search(setting: &Setting, sought: Option<&str>) -> Outcome {
     }
     let (name, writes) = (setting.name, setting.writes);
     let (unique, took) = (seen.len(), began.elapsed());
-    let outcome = Outcome { name, writes, unique, depth, took, steps, acknowledged, violation };
+    let exhausted = frontier.is_empty() && violation.is_none();
+    let outcome = Outcome { name, writes, unique, depth, took, exhausted, steps, acknowledged, violation };
     println!("{outcome}");
     outcome
 }

@@ -12,6 +12,7 @@ const SIZE: &str = "TRIPLICATE_MODEL";
 fn holds(setting: &Setting) {
     let outcome = search(setting, None);
     assert!(outcome.violation.is_none(), "\n{outcome}");
+    assert!(outcome.exhausted || is_large(), "the search was not exhausted");
     // A model in which nothing happens breaks nothing.
     assert_eq!(outcome.acknowledged.count_ones() as usize, setting.writes.len(), "some write never succeeds");
     let happens = |kinds: &[Action], may: bool| {
