@@ -138,6 +138,7 @@ async fn a_delete_counts_a_version_whose_bytes_were_found_wanting() {
     site.faulty[2].set(Operation::Put, Fault::Error(ErrorKind::Unavailable));
     let receipt = stack.put("a.png", &bytes(1, 10)).await.unwrap();
     site.faulty[2].heal();
+    stack.recover().await;
     let key = triplicate::asset::Key::part(receipt.record.version.upload, 0);
     stack.fleet.get(Slot(1)).delete(&key).await.unwrap();
     site.faulty[0].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));

@@ -40,7 +40,7 @@ async fn objects_that_a_provider_never_takes_hold_up_no_older_copy() {
     }
     tokio::time::advance(Duration::from_secs(60)).await;
     for _ in 0..2 {
-        stack.look().await;
+        stack.recover().await;
         stack.repairer.step().await;
         tokio::time::advance(Duration::from_secs(5)).await;
     }
@@ -49,7 +49,7 @@ async fn objects_that_a_provider_never_takes_hold_up_no_older_copy() {
         std::fs::remove_dir_all(site.folder.path().join("c").join(part(receipt))).unwrap();
     }
     tokio::time::advance(Duration::from_secs(60)).await;
-    stack.look().await;
+    stack.recover().await;
     stack.repairer.step().await;
     crate::assert_same_copies(&stack).await;
 }

@@ -91,11 +91,9 @@ impl Design {
 
     /// The design that is built. Retention is that of [`Design::SOUND`].
     pub(crate) const BUILT: Self = Self {
-        survey_proof: Proof::Remembered,
+        survey_proof: Proof::After,
         read_proof: Proof::After,
-        lacking: Lacking::BytesOrRecord,
         refill_begins: RefillBegins::AtOnce,
-        refill_looks_at_objects: false,
         ..Self::SOUND
     };
 }
