@@ -10,7 +10,7 @@
 //!    cursor moves when all of them are there.
 //! 4. What is new goes into the index together with the cursor. Only when the index took it is it called
 //!    seen, and the feed polled: as of the time at which the poll *began*.
-//! 5. After the poll, a few older minutes are swept for entries that came late ([`super::sweep`]). What was
+//! 5. After the poll, a few older minutes are swept for entries that came late (`super::sweep`). What was
 //!    written before this gateway watched says nothing new of a version that the index knows: a copy may be
 //!    under suspicion since.
 //! 6. An entry that was seen and is gone from its minute puts the copy under suspicion.

@@ -1,7 +1,7 @@
 //! Loading: how a gateway without an index comes to know all names, and when it takes traffic.
 //!
 //! From a snapshot where one can be used ([`super::snapshot`]), else by listing. Cold rules give right
-//! answers all the while, so a gateway never waits for more than [`READY_PATIENCE`] once somebody answers.
+//! answers all the while, so a gateway never waits for more than `READY_PATIENCE` once somebody answers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Drills: the gateway's own promises, put to the test against providers that fail on purpose.
 //!
-//! 1. A scenario is read ([`scenario`] documents its language), or one of the built-in ones is taken.
+//! 1. A scenario is read (`scenario` documents its language), or one of the built-in ones is taken.
 //! 2. `site`: each provider must be empty; `wire` stands in front of it and breaks what passes; `zone` is a
 //!    provider for drills where there is none on the network.
 //! 3. A real gateway is built over the wires and runs in this process, on loopback ports of its own.

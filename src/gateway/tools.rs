@@ -85,7 +85,7 @@ impl Tools {
         purge(&self.flows.writer, &self.parts.retention, &self.parts.clock, name, stop, show).await
     }
 
-    /// Makes the version before the current one current again; see [`undo`](super::undo).
+    /// Makes the version before the current one current again; see `gateway::undo`.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@
 //! never given up for slowness alone: it may be the only one that holds the bytes. What is asked beyond the
 //! first is paid from the [`Budget`]: after an error in any case, for slowness only while there is
 //! something left. Without it, the next one is asked when the last one takes half as long again as it
-//! does lately, between [`FORCED_AFTER`] and [`LAST_RESORT_AFTER`]: slowness everywhere is not made worse, and
+//! does lately, between [`FORCED_AFTER`] and `LAST_RESORT_AFTER`: slowness everywhere is not made worse, and
 //! nobody waits for ever.
 
 use std::future::Future;

@@ -1,17 +1,17 @@
 //! The read flow: name → local index → memory or disk cache → best provider → verified blocks → client.
 //!
 //! 1. [`Reader::resolve`] finds the version. A fresh index answers alone; a cold or stale one asks `names/…`
-//!    on a majority ([`resolve`]). Nobody known to hold the name: not found, on the word of the fresh index
+//!    on a majority (`resolve`). Nobody known to hold the name: not found, on the word of the fresh index
 //!    or of a majority that proved to be themselves *after* their answer; else unavailable.
-//! 2. [`Reader::open`] gets the first verified block, from the cache or the best provider ([`attempt`]): the
+//! 2. [`Reader::open`] gets the first verified block, from the cache or the best provider (`attempt`): the
 //!    next one is asked at once on an error, and after about the p95 of this one on slowness, within a budget
 //!    of extra requests. When a trusted majority lacks the bytes the version was never committed, and the
 //!    caller resolves again: the next older one is served.
-//! 3. The body goes on block by block ([`body`]). Whoever reads the same blocks at the same time shares one
-//!    upstream stream ([`flight`]). A reset, a stall, a crawl, a short body or a bad block hands over to
-//!    another provider at that block ([`upstream`]). When nobody delivers, the stream ends in an error and
+//! 3. The body goes on block by block (`body`). Whoever reads the same blocks at the same time shares one
+//!    upstream stream (`flight`). A reset, a stall, a crawl, a short body or a bad block hands over to
+//!    another provider at that block (`upstream`). When nobody delivers, the stream ends in an error and
 //!    the response is reset, never ended short.
-//! 4. Every rescue is entered into the [`ledger`].
+//! 4. Every rescue is entered into the `ledger`.
 //!
 //! No byte leaves before its block was verified. A missing or damaged copy is evidence for repair; a short
 //! read, an abort or a range never is.

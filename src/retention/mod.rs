@@ -6,17 +6,17 @@
 //! 1. A round begins only while every provider is trusted and its names are loaded. While one is away,
 //!    wiped or foreign nothing is removed anywhere: redundancy is low just then, and something may be wrong.
 //! 2. Names with more than one version, and deleted ones, are listed at all providers, and each provider
-//!    proves to be itself after its listing ([`look`]). What may go of a name is decided by [`plan`].
+//!    proves to be itself after its listing (`look`). What may go of a name is decided by [`plan`].
 //! 3. A plan that takes too much from any provider stops the round: nothing is removed, an alarm is raised,
 //!    and an operator decides (the brake, [`plan::allowance`]).
 //! 4. Otherwise the names are listed once more, page by page. The version for whose sake others go must show
 //!    record and bytes at a majority; then each copy goes in the order feed entry → record → block list →
-//!    parts ([`remove`]). A failure ends the round at that provider; the next round goes on.
+//!    parts (`remove`). A failure ends the round at that provider; the next round goes on.
 //! 5. The tombstone goes last, when it is all that any provider lists of its name, everywhere, in two rounds
 //!    at least [`QUIET`] apart: a copy of an older version that was on its way, to a provider or by repair,
 //!    has then arrived and been seen. Where one provider misses the tombstone it stays.
 //! 6. What nobody lists any more is forgotten by the index, after what a crash left of its bytes was removed.
-//! 7. Once a day blobs without a record, and feed entries without one, are looked for ([`orphans`]).
+//! 7. Once a day blobs without a record, and feed entries without one, are looked for (`orphans`).
 //!
 //! Ages are measured on a provider's own clock, from the time at which it stored the superseding record.
 //! Stamps and our clock only ever make things wait.

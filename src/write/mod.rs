@@ -2,7 +2,7 @@
 //!
 //! 1. The body is received and hashed once, and cut into parts; each full part goes to all providers at
 //!    once ([`ingest`]). Memory is bounded: a part is filled, and a few more are on their way ([`quorum`]).
-//! 2. Meanwhile `names/…` is listed on a majority of trusted providers ([`survey`]). Without one the write
+//! 2. Meanwhile `names/…` is listed on a majority of trusted providers (`survey`). Without one the write
 //!    ends: `not-committed`.
 //! 3. Declared digests are compared before the last part is sent. A mismatch, a broken or a too large body
 //!    ends the write: `not-committed`, and what was stored is removed again.

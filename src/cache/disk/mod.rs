@@ -10,11 +10,11 @@
 //! Invariants:
 //! * Nothing is trusted: each block is verified and each list proved again when it is read. What does not
 //!   verify is removed and is a miss.
-//! * One task writes and removes ([`keeper`]), and removes what is evicted before it writes. So the files
+//! * One task writes and removes (`keeper`), and removes what is evicted before it writes. So the files
 //!   never take up more than the bound. A file that is removed while it is read gives its room back a moment
-//!   later: that slack is [`READS_MAX`] pieces.
-//! * A disk that fails, is full or hangs costs hits, never an answer: reads wait [`PATIENCE`] at most and
-//!   leave the tier alone for [`REST`] after that; writes go through a queue that is bounded in bytes.
+//!   later: that slack is `READS_MAX` pieces.
+//! * A disk that fails, is full or hangs costs hits, never an answer: reads wait `PATIENCE` at most and
+//!   leave the tier alone for `REST` after that; writes go through a queue that is bounded in bytes.
 
 mod folder;
 mod index;

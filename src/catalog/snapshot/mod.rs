@@ -1,8 +1,8 @@
 //! Snapshots of the index on the providers, so that a gateway without one knows all names soon.
 //!
 //! A snapshot is a copy of somebody's index: write-once chunks, then a manifest, sealed with the record key,
-//! which names them by size and hash ([`format`]). It says of each provider up to which minute of its feed
-//! everything is in it. Loading one ([`load`]) is therefore the same as starting with that gateway's index
+//! which names them by size and hash ([`mod@format`]). It says of each provider up to which minute of its feed
+//! everything is in it. Loading one (`load`) is therefore the same as starting with that gateway's index
 //! as it was then, and following the feeds from there. What makes that safe:
 //!
 //! * **A name that is not in it is not absent.** Negatives come from the fresh index or a majority, as ever; a
@@ -10,9 +10,9 @@
 //!   followed from an hour before the covered minute to the present. Every acknowledged version is on a
 //!   majority, which meets the majority of fresh feeds in one provider: there the version is in the snapshot,
 //!   because the writer had polled that minute, or in a minute that was listed since. While the load goes on,
-//!   not even a tombstone of it is told on its word alone ([`Catalog::was_fresh`]).
+//!   not even a tombstone of it is told on its word alone ([`Catalog::was_fresh`](super::Catalog::was_fresh)).
 //! * **Late entries.** A feed entry may come some minutes after the minute in its key. The writer sweeps older
-//!   minutes ([`super::sweep`]), and the hour that is listed again covers what came after its last sweep.
+//!   minutes (`super::sweep`), and the hour that is listed again covers what came after its last sweep.
 //! * **Wiped providers.** The manifest has the hash of each canary. A provider that was wiped and refilled since
 //!   has another one and is listed; so is one that does not show its canary now. One that loses its canary while
 //!   the load goes on is found out by its count of losses, which is looked at under the index's own lock:
@@ -25,7 +25,7 @@
 //! * **Entries that vanished** from a feed before the load are not missed, as after a restart; the audit finds them.
 //!
 //! A forged, damaged or unknown snapshot is ignored with an alarm; the next one is tried, then the listing.
-//! Writing ([`write`]) and removing follow [`plan`]; two gateways that write at once do no harm.
+//! Writing ([`mod@write`]) and removing follow [`plan`]; two gateways that write at once do no harm.
 
 pub mod format;
 mod load;
