@@ -252,6 +252,7 @@ impl Parts {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             patience: self.config.timeouts.write,
+            clock_offset_ms_max: write::CLOCK_OFFSET_MS_MAX,
         });
         Flows {
             reader,

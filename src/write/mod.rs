@@ -184,6 +184,9 @@ pub struct Parts {
     pub tasks: Tasks,
     /// How long a write may take from its last body byte.
     pub patience: Duration,
+    /// From which difference to most providers' clocks on nothing is stamped, in milliseconds; usually
+    /// [`CLOCK_OFFSET_MS_MAX`]. Order holds without a limit, too.
+    pub clock_offset_ms_max: u64,
 }
 
 /// What the flow shares between writes.

@@ -53,7 +53,8 @@ pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, Writ
         Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
     };
     // Looked at last: the listings themselves told the time.
-    if let Some(offset) = parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= CLOCK_OFFSET_MS_MAX)
+    if let Some(offset) =
+        parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= parts.clock_offset_ms_max)
     {
         tracing::error!(offset_ms = offset, "this machine's clock is wrong: nothing is written");
         return Err(unlisted(format!("this machine's clock is {offset} ms off; set it right")));

@@ -26,7 +26,9 @@ use triplicate::repair::{self, Repairer};
 use triplicate::retention::{self, Retention};
 use triplicate::task::Tasks;
 use triplicate::telemetry::Telemetry;
-use triplicate::write::{self, ExpectedDigests, Precondition, PutRequest, Receipt, WriteError, Writer};
+use triplicate::write::{
+    self, CLOCK_OFFSET_MS_MAX, ExpectedDigests, Precondition, PutRequest, Receipt, WriteError, Writer,
+};
 
 /// The key under which the stack seals.
 pub const KEY: RecordKey = RecordKey::new([42; 32]);
@@ -77,7 +79,8 @@ impl Stack {
         state: tempfile::TempDir,
     ) -> Self {
         let caches = (cache_bytes, disk_bytes);
-        let mut stack = Self::build(providers, clock, caches, state.path(), FEED_INTERVAL);
+        let limit = CLOCK_OFFSET_MS_MAX;
+        let mut stack = Self::build(providers, clock, caches, state.path(), FEED_INTERVAL, limit);
         stack.state = Some(state);
         stack
     }
@@ -90,7 +93,8 @@ impl Stack {
         state: &Path,
         feed_interval: Duration,
     ) -> Self {
-        Self::build(providers, clock, (cache_bytes, 0), state, feed_interval)
+        // Order must hold whatever clocks say, so no clock is too wrong to write.
+        Self::build(providers, clock, (cache_bytes, 0), state, feed_interval, u64::MAX)
     }
 
     fn build(
@@ -99,6 +103,7 @@ impl Stack {
         (cache_bytes, disk_bytes): (u64, u64),
         state: &Path,
         feed_interval: Duration,
+        clock_offset_ms_max: u64,
     ) -> Self {
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
         let (fleet, board) = metered(providers, &clock, &telemetry);
@@ -137,6 +142,7 @@ impl Stack {
             clock: clock.clone(),
             tasks: tasks.clone(),
             patience: Duration::from_secs(30),
+            clock_offset_ms_max,
         });
         let repairer = Repairer::new(repair::Parts {
             fleet: fleet.clone(),
