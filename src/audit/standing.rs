@@ -21,7 +21,7 @@ pub enum Standing {
 impl Standing {
     /// Looks at the canary of one provider.
     pub async fn of(provider: &dyn Provider, key: &RecordKey) -> Self {
-        match retrying(|| canary::look(provider, key)).await {
+        match retrying(|| canary::look(provider, key)).await.map(|canary| canary.state) {
             Ok(CanaryState::Ours) => Self::Ours,
             Ok(CanaryState::Missing) => Self::NoCanary,
             Ok(CanaryState::Foreign) => Self::Foreign,

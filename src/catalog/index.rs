@@ -349,7 +349,7 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-fn version_of(row: &Row<'_>) -> rusqlite::Result<IndexedVersion> {
+pub(super) fn version_of(row: &Row<'_>) -> rusqlite::Result<IndexedVersion> {
     Ok(IndexedVersion {
         name: NameHash::new(row.get(0)?),
         version: Version {

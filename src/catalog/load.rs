@@ -59,7 +59,7 @@ pub(super) fn feed_entry(slot: Slot, entry: &Entry) -> Option<(FeedMinute, Sight
 }
 
 /// What a listed record says: there is such a version.
-fn record(entry: &Entry) -> Option<Sighting> {
+pub(super) fn record(entry: &Entry) -> Option<Sighting> {
     match key::parse(&entry.key)? {
         KeyKind::Record { name, version, kind } => Some(Sighting::listed(name, version, kind)),
         KeyKind::Feed { .. }

@@ -18,6 +18,8 @@ pub mod known;
 pub mod listing;
 pub mod load;
 pub mod marks;
+pub mod patrol;
+mod recent;
 pub mod records;
 pub mod snapshot;
 mod sweep;

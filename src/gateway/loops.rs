@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Parts;
 use crate::catalog::feed::FeedPoller;
+use crate::catalog::patrol::{self, Patrol};
 use crate::catalog::snapshot::{self, Snapshots};
 use crate::{repair, retention};
 
@@ -57,6 +58,11 @@ impl Parts {
         self.tasks.spawn_periodic("records", RECORDS_EVERY, move || {
             let catalog = catalog.clone();
             async move { catalog.read_missing_records().await }
+        });
+        let patrol = Arc::new(Patrol::new(self.catalog.clone()));
+        self.tasks.spawn_periodic("patrol", patrol::PAGE_EVERY, move || {
+            let patrol = patrol.clone();
+            async move { patrol.step().await }
         });
         let snapshots = Arc::new(Snapshots::new(self.catalog.clone(), snapshot::Policy::default()));
         self.tasks.spawn_periodic("snapshots", snapshot::write::STEP_EVERY, move || {

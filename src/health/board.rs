@@ -10,16 +10,15 @@ use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::breaker::{Breaker, BreakerState};
-use super::canary::CanaryState;
+use super::canary::{Canary, CanaryState};
 use super::figures::Figures;
+use super::identity::{Doubts, Identity};
 use super::plan::{self, Candidate, SizeClass, Standing};
 use super::status::{self, ProviderHealth};
 use crate::clock::Clock;
 use crate::provider::{ErrorKind, Observer, Operation, ProviderId, Slot, Trust};
 use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 
-/// A canary that was seen longer ago proves nothing.
-const TRUST_FOR: Duration = Duration::from_secs(60);
 /// What a failed call counts as, in the order of providers.
 const FAULT_LATENCY: Duration = Duration::from_secs(1);
 /// For how long a plan that puts a half-open provider first keeps that turn, until it is asked.
@@ -57,9 +56,7 @@ pub(super) struct State {
     /// When a plan put the half-open provider first.
     pub turn_at: Option<Instant>,
     pub preferred: bool,
-    pub canary: Option<CanaryState>,
-    /// When the last successful look at the canary began.
-    pub canary_at: Option<Instant>,
+    pub identity: Identity,
     /// When the last look began, whether or not it succeeded.
     pub looked_at: Option<Instant>,
     /// Whether any look has ended.
@@ -71,7 +68,7 @@ pub(super) struct State {
 
 impl State {
     fn is_healthy(&self) -> bool {
-        let itself = !matches!(self.canary, Some(CanaryState::Missing | CanaryState::Foreign));
+        let itself = !matches!(self.identity.state(), Some(CanaryState::Missing | CanaryState::Foreign));
         itself && self.breaker.state() == BreakerState::Closed
     }
 
@@ -81,7 +78,7 @@ impl State {
             slot,
             state: self.breaker.state(),
             turn: !taken,
-            missing: self.canary == Some(CanaryState::Missing),
+            missing: self.identity.state() == Some(CanaryState::Missing),
             share: self.breaker.share(now),
             load: self.figures.load(bytes, self.in_flight, now),
             preferred: self.preferred,
@@ -179,7 +176,12 @@ impl Board {
 
     /// Returns what the provider's canary said last.
     pub fn canary(&self, slot: Slot) -> Option<CanaryState> {
-        self.state(slot).lock().canary
+        self.state(slot).lock().identity.state()
+    }
+
+    /// Returns which uploads the provider may have lost though nobody noticed.
+    pub fn doubts(&self, slot: Slot) -> Option<Doubts> {
+        self.state(slot).lock().identity.doubts(self.0.clock.utc())
     }
 
     /// Returns the state of the provider's breaker.
@@ -227,16 +229,16 @@ impl Board {
     }
 
     /// Takes note of what a look at the canary showed; the look began at `began`.
-    pub(super) fn looked(&self, slot: Slot, canary: CanaryState, began: Instant) {
+    pub(super) fn looked(&self, slot: Slot, seen: Canary, began: Instant) {
+        let canary = seen.state;
         let before = self.change(slot, "", |state, now, _| {
-            state.canary_at = Some(began);
             if canary == CanaryState::Ours {
                 state.figures.first_block(SizeClass::Small, now.duration_since(began), now);
             }
             if canary != CanaryState::Foreign {
                 state.breaker.on_look(canary == CanaryState::Ours, now);
             }
-            state.canary.replace(canary)
+            state.identity.looked(seen, began, now)
         });
         self.show_latency(slot);
         let labels = self.labels(slot);
@@ -294,7 +296,7 @@ impl Board {
         seats
             .filter_map(|(index, seat)| {
                 let state = seat.state.lock();
-                let asked = state.canary != Some(CanaryState::Foreign);
+                let asked = state.identity.state() != Some(CanaryState::Foreign);
                 asked.then(|| state.standing(Slot(index), bytes, now))
             })
             .collect()
@@ -356,9 +358,7 @@ impl Board {
 
 impl Trust for Board {
     fn is_trusted(&self, slot: Slot) -> bool {
-        let state = self.state(slot).lock();
-        let lately = state.canary_at.is_some_and(|at| self.0.clock.now().duration_since(at) <= TRUST_FOR);
-        state.canary == Some(CanaryState::Ours) && lately
+        self.state(slot).lock().identity.is_trusted(self.0.clock.now())
     }
 }
 

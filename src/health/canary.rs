@@ -36,6 +36,21 @@ impl CanaryState {
     }
 }
 
+/// What one look at a canary showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canary {
+    /// Whose bucket it is.
+    pub state: CanaryState,
+    /// When it was written, if it is ours. A canary is written when its provider has just been made complete, so
+    /// another time means that the provider lost everything in between.
+    pub created: Option<DateTime<Utc>>,
+}
+
+impl Canary {
+    const MISSING: Self = Self { state: CanaryState::Missing, created: None };
+    const FOREIGN: Self = Self { state: CanaryState::Foreign, created: None };
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     format: u32,
@@ -51,7 +66,7 @@ struct Line {
 /// # Errors
 ///
 /// The provider did not answer.
-pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<CanaryState> {
+pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<Canary> {
     let at = Key::canary(provider.id().as_str());
     match get_small(provider, &at, CANARY_BYTES_MAX).await {
         Ok(sealed) => Ok(judge(&sealed, provider.id().as_str(), key)),
@@ -62,7 +77,7 @@ pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<CanaryStat
                 let failure = ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol);
                 return Err(failure.with_detail("the canary is listed but not found"));
             }
-            Ok(if beside.entries.is_empty() { CanaryState::Missing } else { CanaryState::Foreign })
+            Ok(if beside.entries.is_empty() { Canary::MISSING } else { Canary::FOREIGN })
         }
         Err(error) => Err(error),
     }
@@ -81,11 +96,13 @@ pub async fn write(provider: &dyn Provider, key: &RecordKey, created: DateTime<U
     provider.put(&Key::canary(id), &Payload::from(sealed), crate::asset::record::RECORD_CONTENT_TYPE).await
 }
 
-fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> CanaryState {
+fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> Canary {
     let line = key.open(sealed).ok().and_then(|line| serde_json::from_str::<Line>(line).ok());
     match line {
-        Some(line) if line.format == FORMAT && line.provider == id => CanaryState::Ours,
-        Some(_) | None => CanaryState::Foreign,
+        Some(line) if line.format == FORMAT && line.provider == id => {
+            Canary { state: CanaryState::Ours, created: Some(line.created) }
+        }
+        Some(_) | None => Canary::FOREIGN,
     }
 }
 
@@ -97,10 +114,14 @@ mod tests {
     fn only_our_own_canary_is_ours() {
         let key = RecordKey::new([3; 32]);
         let line = r#"{"format":1,"provider":"s3-one","created":"2026-11-22T11:05:31Z"}"#;
-        assert_eq!(judge(&key.seal(line), "s3-one", &key), CanaryState::Ours);
-        assert_eq!(judge(&key.seal(line), "s3-two", &key), CanaryState::Foreign);
-        assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), CanaryState::Foreign);
-        assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), CanaryState::Foreign);
-        assert_eq!(judge(b"<html>", "s3-one", &key), CanaryState::Foreign);
+        let ours = judge(&key.seal(line), "s3-one", &key);
+        assert_eq!(
+            (ours.state, ours.created),
+            (CanaryState::Ours, DateTime::from_timestamp(1_795_345_531, 0))
+        );
+        assert_eq!(judge(&key.seal(line), "s3-two", &key), Canary::FOREIGN);
+        assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), Canary::FOREIGN);
+        assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), Canary::FOREIGN);
+        assert_eq!(judge(b"<html>", "s3-one", &key), Canary::FOREIGN);
     }
 }

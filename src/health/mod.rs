@@ -11,6 +11,7 @@ mod board;
 pub mod breaker;
 pub mod canary;
 mod figures;
+mod identity;
 pub mod latency;
 pub mod monitor;
 mod plan;
@@ -21,6 +22,7 @@ pub mod window;
 
 pub use asked::Asked;
 pub use board::Board;
+pub use identity::Doubts;
 pub use plan::{Candidate, SizeClass};
 pub use status::ProviderHealth;
 

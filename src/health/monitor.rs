@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::breaker::BreakerState;
 use super::canary::{self, CanaryState};
+use super::identity::Identity;
 use super::{Board, probe};
 use crate::asset::RecordKey;
 use crate::provider::{ErrorKind, Fleet, Operation, ProviderError, Slot};
@@ -41,6 +42,23 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
 /// A difference of clocks, in milliseconds, that is worth a warning.
 const SKEW_WARNED_MS: i64 = 5_000;
+
+/// What a proof of identity came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The provider's own canary is the one that was there before.
+    Same,
+    /// It is gone, foreign, or another one; or nobody had seen it before.
+    Changed,
+    /// The provider does not answer.
+    Silent,
+}
+
+impl Proof {
+    fn of(identity: Identity, asked: Instant) -> Self {
+        if identity.is_same_since(asked) { Self::Same } else { Self::Changed }
+    }
+}
 
 /// Looks at canaries; cheap to clone.
 #[derive(Debug, Clone)]
@@ -153,9 +171,9 @@ impl Monitor {
             Err(ProviderError::new(provider.id(), Operation::Get, ErrorKind::Timeout).with_detail(detail))
         });
         self.board.state(slot).lock().was_looked_at = true;
-        let state = looked?;
-        self.board.looked(slot, state, began);
-        Ok(state)
+        let canary = looked?;
+        self.board.looked(slot, canary, began);
+        Ok(canary.state)
     }
 
     /// Waits a moment for providers that nobody has looked at since the start: until then nobody knows whose
@@ -173,25 +191,34 @@ impl Monitor {
         let _ = tokio::time::timeout(CONFIRM_PATIENCE, futures::future::join_all(looks)).await;
     }
 
-    /// Tells whether the provider proves to be itself *after* `since`: a negative that it gave before is
-    /// worth believing only then, since its bucket may have been swapped a moment ago.
+    /// Tells whether the provider proves that it has been itself all the time since `asked`: what it said or
+    /// took from then on, until now, is worth believing only then, since its bucket may have been swapped or
+    /// wiped a moment ago, and refilled even.
+    pub async fn confirm(&self, slot: Slot, asked: Instant) -> bool {
+        self.prove(slot, asked).await == Proof::Same
+    }
+
+    /// Looks at the provider's canary and compares it with the one of `asked`.
     ///
     /// Many callers at once share one look.
-    pub async fn confirm(&self, slot: Slot, since: Instant) -> bool {
+    pub async fn prove(&self, slot: Slot, asked: Instant) -> Proof {
+        let since = self.board.clock().now();
         let _turn = self.looking[slot.0].lock().await;
-        let (state, at, looked_at) = {
+        let (identity, looked_at) = {
             let state = self.board.state(slot).lock();
-            (state.canary, state.canary_at, state.looked_at)
+            (state.identity, state.looked_at)
         };
-        if at.is_some_and(|at| at > since) {
-            return state == Some(CanaryState::Ours);
+        if identity.was_seen_after(since) {
+            return Proof::of(identity, asked);
         }
         // Who waited while another look failed has its answer too.
         if looked_at.is_some_and(|at| at > since) {
-            return false;
+            return Proof::Silent;
         }
-        let looked = tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await;
-        looked.is_ok_and(|looked| looked.is_ok_and(|state| state == CanaryState::Ours))
+        match tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await {
+            Ok(Ok(_)) => Proof::of(self.board.state(slot).lock().identity, asked),
+            Ok(Err(_)) | Err(_) => Proof::Silent,
+        }
     }
 
     async fn probe_once(&self, slot: Slot) -> bool {

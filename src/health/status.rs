@@ -52,7 +52,7 @@ fn id_text<S: serde::Serializer>(id: &ProviderId, serializer: S) -> Result<S::Ok
 /// Shows what is known of one provider at `now`.
 pub(super) fn of(name: &ProviderId, kind: &'static str, state: &State, now: Instant) -> ProviderHealth {
     let breaker = state.breaker.state();
-    let usable = breaker == BreakerState::Closed && state.canary != Some(CanaryState::Foreign);
+    let usable = breaker == BreakerState::Closed && state.identity.state() != Some(CanaryState::Foreign);
     let open = state.breaker.open_since();
     let rate = state.breaker.rate(now);
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1_000.0;
@@ -63,7 +63,7 @@ pub(super) fn of(name: &ProviderId, kind: &'static str, state: &State, now: Inst
         breaker: breaker.as_str(),
         open_for_s: open.map(|(since, _)| now.duration_since(since).as_secs_f64()),
         next_probe_s: open.map(|(_, until)| until.saturating_duration_since(now).as_secs_f64()),
-        canary: state.canary.map_or("unknown", CanaryState::as_str),
+        canary: state.identity.state().map_or("unknown", CanaryState::as_str),
         latency_ms: state.figures.latency().map(milliseconds),
         p95_ms: state.figures.small_tail(now).map(milliseconds),
         throughput_bytes: state.figures.throughput(),

@@ -211,12 +211,22 @@ impl Parts {
         }
     }
 
-    /// Tells whether a majority that lacks something proves to be itself after `since`.
-    async fn is_proved_lacking(&self, lacking: &[Slot], since: tokio::time::Instant) -> bool {
+    /// Tells whether a majority lacks the bytes of an upload, and has not lost them, as far as anybody knows: a
+    /// provider that was made complete since the upload began may have, and a write that goes on may still be
+    /// acknowledged without it.
+    async fn never_had(&self, lacking: &[Slot], upload: UploadId, asked: tokio::time::Instant) -> bool {
+        let doubts = |slot: &Slot| self.monitor.board().doubts(*slot);
+        let may_have_lost = |slot: &Slot| doubts(slot).is_some_and(|it| it.include(upload.unix_ms()));
+        let lacking: Vec<_> = lacking.iter().copied().filter(|slot| !may_have_lost(slot)).collect();
+        self.is_proved_lacking(&lacking, asked).await
+    }
+
+    /// Tells whether a majority that lacks something proves to have been itself since it was asked.
+    async fn is_proved_lacking(&self, lacking: &[Slot], asked: tokio::time::Instant) -> bool {
         if lacking.len() < self.fleet.majority() {
             return false;
         }
-        let proofs = lacking.iter().map(|slot| self.monitor.confirm(*slot, since));
+        let proofs = lacking.iter().map(|slot| self.monitor.confirm(*slot, asked));
         let proved = futures::future::join_all(proofs).await.into_iter().filter(|proved| *proved);
         proved.count() >= self.fleet.majority()
     }

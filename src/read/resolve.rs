@@ -33,7 +33,7 @@ pub(super) struct Evidence {
     before: Arc<Vec<KnownVersion>>,
     /// Versions that a provider lists now, where any was asked.
     listed: Vec<Version>,
-    /// The trusted providers that answered, and since when they would have to prove themselves.
+    /// The trusted providers that answered, and since when they would have to have been themselves.
     answered: (Vec<Slot>, Instant),
 }
 
@@ -142,8 +142,8 @@ async fn weigh(
     // Before the index was ever fresh, it may be no more than a part of an old snapshot: a newer version is
     // waited for, and its tombstones may be out of date.
     let told = if parts.catalog.was_fresh() { before.clone() } else { Arc::default() };
+    let asked = parts.clock.now();
     let answers = gather(parts, name, &told, wanted, enough).await;
-    let answered_at = parts.clock.now();
     let board = parts.monitor.board();
     let answered = answers.iter().map(|(slot, _)| *slot);
     let trusted: Vec<Slot> = answered.filter(|slot| board.is_trusted(*slot)).collect();
@@ -156,11 +156,11 @@ async fn weigh(
     let conclusive = if serves(parts, &known) && !wanted.revalidate {
         trusted.len() >= parts.fleet.majority()
     } else {
-        parts.is_proved_lacking(&trusted, answered_at).await
+        parts.is_proved_lacking(&trusted, asked).await
     };
     let listed = answers.iter().flat_map(|(_, versions)| versions.iter().map(|(version, _)| *version));
     let (listed, count) = (listed.collect(), trusted.len());
-    (Evidence { known, conclusive, before: told, listed, answered: (trusted, answered_at) }, count)
+    (Evidence { known, conclusive, before: told, listed, answered: (trusted, asked) }, count)
 }
 
 /// Tells whether the newest version that counts holds bytes.

@@ -202,7 +202,8 @@ impl Upstream {
                 Ok(block) => return Ok(block),
                 Err(missed) => missed,
             };
-            if self.stage == Stage::BeforeBody && self.parts.is_proved_lacking(&missed.lacking, began).await {
+            let upload = self.blob.record.version.upload;
+            if self.stage == Stage::BeforeBody && self.parts.never_had(&missed.lacking, upload, began).await {
                 self.parts.catalog.mark_uncommitted(self.blob.record.version);
                 return Err(ReadError::NeverCommitted);
             }

@@ -6,12 +6,13 @@
 //!    order parts → blocks → record → feed ([`Mender`]). Versions still being written are left alone.
 //! 3. A copy under suspicion, because a read found it missing or damaged, is inspected byte by byte first.
 //! 4. A provider without a canary is refilled and only then trusted again ([`establish`]); that runs beside
-//!    the steps, so a long refill holds nothing up.
+//!    the steps, so a long refill holds nothing up. Writes that went on meanwhile are looked at (`doubts`).
 //!
 //! A failure of the target, or of the local index, ends the step for that provider; it is tried again at
 //! the next, the copy that failed not before half a minute has passed. Only what all others say to lack is given up for a while. Two gateways that repair the same
 //! copy do no harm. Targets have shown their own canary within the last minute.
 
+mod doubts;
 pub mod establish;
 mod postponed;
 mod progress;
@@ -82,6 +83,8 @@ struct Inner {
     hopeless: Lately<(Version, Slot)>,
     postponed: Postponed,
     refill: Mutex<establish::Refill>,
+    /// What was looked at since each provider was made complete.
+    doubts: Vec<Mutex<doubts::Looked>>,
     /// How fast copies are made at each provider.
     rates: Vec<Mutex<Rate>>,
 }
@@ -106,8 +109,9 @@ impl Repairer {
             Mender::new(parts.fleet.clone(), parts.key.clone(), parts.clock.clone(), Pace::unlimited());
         let hopeless = Lately::new(HOPELESS_MAX, HOPELESS_FOR);
         let rates = parts.fleet.slots().map(|_| Mutex::default()).collect();
+        let doubts = parts.fleet.slots().map(|_| Mutex::default()).collect();
         let (postponed, refill) = (Postponed::default(), Mutex::default());
-        Self(Arc::new(Inner { parts, mender, hopeless, postponed, refill, rates }))
+        Self(Arc::new(Inner { parts, mender, hopeless, postponed, refill, doubts, rates }))
     }
 
     /// Makes the copies that healthy and trusted providers lack.
@@ -116,6 +120,7 @@ impl Repairer {
         let targets = self.parts().fleet.slots();
         let usable = |slot: &Slot| board.is_healthy(*slot) && board.is_trusted(*slot);
         let targets: Vec<_> = targets.filter(|slot| usable(slot) && !self.is_strayed(*slot)).collect();
+        futures::future::join_all(targets.iter().map(|slot| self.doubt(*slot))).await;
         self.complete(&targets, Mode::Routine).await;
         self.progress().await;
     }

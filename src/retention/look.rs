@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
 use super::plan::{Copy, Plan, Rules, Shelf, View, plan};
 use super::{Retention, Wait};
@@ -37,6 +38,7 @@ impl Retention {
                 View { known: known.iter().map(|it| (it.version, it.kind)).collect(), shelves: Vec::new() };
             looked.push(Looked { name, known, view });
         }
+        let asked = self.parts().clock.now();
         for (slot, provider) in self.parts().fleet.iter() {
             let names: Vec<_> = looked.iter().map(|it| it.name).collect();
             let listings = stream::iter(names).map(|name| self.list(provider.clone(), name));
@@ -53,15 +55,14 @@ impl Retention {
                 it.view.shelves.push(Shelf { now_ms, copies: copies.collect() });
             }
         }
-        self.all_are_themselves().await?;
+        self.all_are_themselves(asked).await?;
         Ok(looked)
     }
 
-    /// Waits unless every provider proves to be itself from now on.
-    pub(super) async fn all_are_themselves(&self) -> Result<(), Wait> {
-        let listed_at = self.parts().clock.now();
+    /// Waits unless every provider proves to have been itself since `asked`.
+    pub(super) async fn all_are_themselves(&self, asked: Instant) -> Result<(), Wait> {
         for slot in self.parts().fleet.slots() {
-            if !self.parts().monitor.confirm(slot, listed_at).await {
+            if !self.parts().monitor.confirm(slot, asked).await {
                 return Err(self.wait(slot, "has not proved to be itself"));
             }
         }
@@ -127,6 +128,7 @@ impl Retention {
             wanted
                 .insert(crate::asset::Key::blocks(version.upload).to_string(), blocks::list_bytes(put.size));
         }
+        let asked = self.parts().clock.now();
         for (slot, provider) in self.parts().fleet.iter() {
             let Some(copy) = looked.view.shelves[slot.0].copies.get_mut(&version) else { continue };
             self.0.pace.take(1).await;
@@ -136,6 +138,6 @@ impl Retention {
             copy.complete &= wanted.iter().all(|(key, bytes)| sizes.get(key.as_str()) == Some(bytes));
         }
         // The bytes were listed after the look: whoever listed them has to prove itself once more.
-        self.all_are_themselves().await
+        self.all_are_themselves(asked).await
     }
 }

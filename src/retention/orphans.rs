@@ -41,6 +41,7 @@ struct Entry {
 impl Retention {
     /// Looks for orphans and removes them.
     pub(super) async fn sweep(&self, brake: Brake, dial: &Dial, report: &mut Report) -> Result<(), Wait> {
+        let asked = self.parts().clock.now();
         let mut uploads = self.unknown_uploads().await?;
         if !uploads.is_empty() {
             self.strike_out_recorded(&mut uploads).await?;
@@ -54,7 +55,7 @@ impl Retention {
                 }
             }
         }
-        self.all_are_themselves().await?;
+        self.all_are_themselves(asked).await?;
         dial.is_steady()?;
         report.braked = brake != Brake::Released && report.tallies.iter().any(|tally| tally.is_too_much());
         if report.braked {
@@ -97,7 +98,7 @@ impl Retention {
     /// Takes out the uploads that a record at a majority speaks of; providers that list everything in few
     /// requests are asked first.
     async fn strike_out_recorded(&self, uploads: &mut BTreeSet<UploadId>) -> Result<(), Wait> {
-        let fleet = &self.parts().fleet;
+        let (fleet, asked) = (&self.parts().fleet, self.parts().clock.now());
         let mut slots: Vec<_> = fleet.slots().collect();
         slots.sort_by_key(|slot| !fleet.get(*slot).capabilities().ordered_listing);
         for slot in slots.into_iter().take(fleet.majority()) {
@@ -111,7 +112,7 @@ impl Retention {
                 }
             }
         }
-        self.all_are_themselves().await
+        self.all_are_themselves(asked).await
     }
 
     /// Tells whether an upload lies at a provider, all of it stored long ago by its own clock.
@@ -168,7 +169,7 @@ impl Retention {
 
     /// Tells whether anybody has the record of a feed entry; who says no proves to be itself afterwards.
     async fn has_record(&self, entry: &Entry) -> Result<bool, Wait> {
-        let at = Key::record(entry.name, entry.version, entry.kind);
+        let (at, asked) = (Key::record(entry.name, entry.version, entry.kind), self.parts().clock.now());
         self.0.pace.take(self.parts().fleet.len() as u64).await;
         let stats = join_all(self.parts().fleet.iter().map(|(_, provider)| provider.stat(&at))).await;
         for stat in stats {
@@ -178,7 +179,7 @@ impl Retention {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        self.all_are_themselves().await.map(|()| false)
+        self.all_are_themselves(asked).await.map(|()| false)
     }
 
     async fn forget_unrecorded(&self, entry: &Entry) -> Result<(), Wait> {

@@ -152,6 +152,10 @@ async fn follow(parts: &Shared, mut quorum: Quorum, commit: &Commit) {
     if !late.is_empty() {
         let _ = parts.catalog.apply_record(&commit.record, &commit.sealed, late).await;
     }
+    for slot in quorum.torn() {
+        // Its feed entry will say that it is complete.
+        parts.catalog.suspect(commit.record.name.hash(), commit.record.version, slot).await;
+    }
     let copies = quorum.copies();
     let missing = copies.iter().filter(|(_, state)| *state != super::CopyState::Stored);
     for (provider, _) in missing {

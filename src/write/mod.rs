@@ -8,9 +8,10 @@
 //!    ends the write: `not-committed`, and what was stored is removed again.
 //! 4. Once a majority holds parts and blocks, the version is stamped and its record goes out. Only from now
 //!    on a failure is `unknown`.
-//! 5. Per provider the order is parts → blocks → record → feed entry ([`pipeline`]). When a majority holds
-//!    everything the index learns of it and the client is answered. The others go on; what they do not
-//!    finish is left to repair.
+//! 5. Per provider the order is parts → blocks → record → feed entry ([`pipeline`]), and then its canary must be
+//!    the one of the beginning: a provider that was wiped in between, and even refilled, does not count. When a
+//!    majority holds everything the index learns of it and the client is answered. The others go on; what they
+//!    do not finish is left to repair.
 //!
 //! A delete is a write without bytes: its record is a tombstone. The flow runs in a task of its own, so a
 //! client that leaves after its body arrived changes nothing.

@@ -2,17 +2,24 @@
 //!
 //! Each step is retried while its failure may pass. The record waits for the word of the quorum. When its
 //! items end before the block list came, the write was given up, and so is the pipeline.
+//!
+//! At the end the provider's canary must still be the one of the beginning. A provider that lost everything in
+//! between has only what was stored later, whatever it confirmed before; where it was refilled meanwhile,
+//! nothing else would tell. Such a copy does not count, and repair looks at it.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::asset::{BlockList, Record, UploadId};
 use crate::clock::Clock;
+use crate::health::canary::CanaryState;
+use crate::health::monitor::{Monitor, Proof};
 use crate::provider::{ErrorKind, Payload, Provider, ProviderError, Slot};
 use crate::replica::store;
 
@@ -50,6 +57,8 @@ pub(super) enum Progress {
     Complete,
     /// It gave up.
     Failed(String),
+    /// It stored everything, but the provider was wiped or swapped meanwhile: some of it may be gone.
+    Torn(String),
 }
 
 /// What a pipeline needs.
@@ -58,6 +67,7 @@ pub(super) struct Pipeline {
     pub provider: Arc<dyn Provider>,
     pub upload: UploadId,
     pub clock: Clock,
+    pub monitor: Monitor,
     /// For how long a step is retried.
     pub retry_for: Duration,
     /// Whether the client waits for this copy.
@@ -71,7 +81,11 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Runs until everything is stored or the pipeline gives up.
     pub(super) async fn run(mut self) {
+        let began = self.clock.now();
+        // One without a canary is about to be refilled, and has nothing to prove.
+        let proves = self.monitor.board().canary(self.slot) == Some(CanaryState::Ours);
         let end = match self.store().await {
+            Ok(()) if proves => self.prove(began).await,
             Ok(()) => Progress::Complete,
             Err(reason) => Progress::Failed(reason),
         };
@@ -96,6 +110,22 @@ impl Pipeline {
             .await
     }
 
+    /// Compares the provider's canary with that of the beginning.
+    async fn prove(&self, began: Instant) -> Progress {
+        let (id, stored) = (self.provider.id(), self.clock.now());
+        let mut waits = self.waits().build();
+        loop {
+            match self.monitor.prove(self.slot, began).await {
+                Proof::Same => return Progress::Complete,
+                Proof::Changed => return Progress::Torn(format!("{id} is not what it was at the beginning")),
+                Proof::Silent => match waits.next().filter(|_| stored.elapsed() < self.retry_for) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Progress::Failed(format!("{id} did not prove itself")),
+                },
+            }
+        }
+    }
+
     async fn store_bytes(&mut self) -> Result<(), String> {
         while let Some(item) = self.items.recv().await {
             match item {
@@ -118,13 +148,8 @@ impl Pipeline {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(), ProviderError>>,
     {
-        let waits = ExponentialBuilder::default()
-            .with_jitter()
-            .with_min_delay(RETRY_FIRST)
-            .with_max_delay(RETRY_MAX)
-            .with_max_times(RETRIES_MAX);
         let began = self.clock.now();
-        step.retry(waits)
+        step.retry(self.waits())
             // Time counts, not attempts: one that hangs for its whole deadline is the last.
             .when(|failure| self.may_pass(failure.kind) && began.elapsed() < self.retry_for)
             .adjust(|failure, wait| {
@@ -132,6 +157,14 @@ impl Pipeline {
             })
             .await
             .map_err(|failure| failure.to_string())
+    }
+
+    fn waits(&self) -> ExponentialBuilder {
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(RETRY_FIRST)
+            .with_max_delay(RETRY_MAX)
+            .with_max_times(RETRIES_MAX)
     }
 
     /// A client that waits for all copies waits for a bucket or a key to come back as well.

@@ -67,6 +67,7 @@ impl Quorum {
                     provider: provider.clone(),
                     upload,
                     clock: parts.clock.clone(),
+                    monitor: parts.monitor.clone(),
                     retry_for: if wait_all { RETRY_FOR_ALL } else { RETRY_FOR },
                     wait_all,
                     items,
@@ -184,12 +185,18 @@ impl Quorum {
         complete.map(|lane| lane.slot).collect()
     }
 
+    /// Returns the providers that confirmed everything and may have lost some of it since.
+    pub(super) fn torn(&self) -> Vec<Slot> {
+        let torn = self.lanes.iter().filter(|lane| matches!(lane.progress, Progress::Torn(_)));
+        torn.map(|lane| lane.slot).collect()
+    }
+
     /// Returns the state of each copy, in the order of the configuration.
     pub(super) fn copies(&self) -> Vec<(ProviderId, CopyState)> {
         let state = |progress: &Progress| match progress {
             Progress::Complete => CopyState::Stored,
             Progress::Writing | Progress::BytesStored => CopyState::Pending,
-            Progress::Failed(_) => CopyState::Failed,
+            Progress::Failed(_) | Progress::Torn(_) => CopyState::Failed,
         };
         self.lanes.iter().map(|lane| (lane.id.clone(), state(&lane.progress))).collect()
     }
@@ -197,8 +204,7 @@ impl Quorum {
     async fn wait(&mut self, deadline: Instant, good: fn(&Progress) -> bool) -> Result<(), QuorumLost> {
         loop {
             let reached = self.lanes.iter().filter(|lane| good(&lane.progress)).count();
-            let failed =
-                self.lanes.iter().filter(|lane| matches!(lane.progress, Progress::Failed(_))).count();
+            let failed = self.lanes.iter().filter(|lane| is_failure(&lane.progress)).count();
             if reached >= self.majority {
                 return Ok(());
             }
@@ -225,7 +231,7 @@ impl Quorum {
 
     fn lost(&self) -> QuorumLost {
         let states = self.lanes.iter().map(|lane| match &lane.progress {
-            Progress::Failed(reason) => reason.clone(),
+            Progress::Failed(reason) | Progress::Torn(reason) => reason.clone(),
             Progress::Writing => format!("{} is slow", lane.id),
             Progress::BytesStored | Progress::Complete => format!("{} is fine", lane.id),
         });
@@ -234,5 +240,9 @@ impl Quorum {
 }
 
 fn is_settled(progress: &Progress) -> bool {
-    matches!(progress, Progress::Complete | Progress::Failed(_))
+    *progress == Progress::Complete || is_failure(progress)
+}
+
+fn is_failure(progress: &Progress) -> bool {
+    matches!(progress, Progress::Failed(_) | Progress::Torn(_))
 }

@@ -102,6 +102,7 @@ async fn ask(
     name: NameHash,
 ) -> Result<Option<Vec<(Version, Kind)>>, ProviderError> {
     let provider = parts.fleet.get(slot);
+    let asked = parts.clock.now();
     let versions = (|| listing::versions_at(provider.as_ref(), name))
         .retry(
             ExponentialBuilder::default()
@@ -112,8 +113,9 @@ async fn ask(
         .when(|failure| failure.kind.is_retryable())
         .await?;
     // What is not listed decides the stamp, so every survey is a negative: a provider that was wiped a moment ago
-    // would hide a version that it is the only one here to hold. Its canary is read after its answer.
-    let proved = parts.monitor.confirm(slot, parts.clock.now()).await;
+    // would hide a version that it is the only one here to hold. Its canary is read after its answer, and is that
+    // of before.
+    let proved = parts.monitor.confirm(slot, asked).await;
     Ok(proved.then_some(versions))
 }
 

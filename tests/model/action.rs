@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::read;
-use super::setting::{Proof, RefillBegins, Setting, TombstoneGoes};
-use super::state::{Kind, MAJORITY, Object, PROVIDERS, Phase, State, has, only};
+use super::setting::{Counted, Proof, RefillBegins, Setting, TombstoneGoes};
+use super::state::{Kind, MAJORITY, Object, PROVIDERS, Phase, State, Versions, has, only};
 
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,15 +222,21 @@ fn repairs(setting: &Setting, state: &State, into: &mut Vec<Action>) {
         if !provider.canary && !state.refill.begun {
             continue;
         }
+        let whole = provider.records & (provider.bytes | !setting.puts());
         let claimed = if !provider.canary && setting.design.refill_looks_at_objects {
-            provider.feed & provider.records & (provider.bytes | !setting.puts())
+            provider.feed & whole
         } else {
-            provider.feed
+            provider.feed & (whole | !old_uploads(setting, state, slot))
         };
         let lacking = known & !claimed;
         let versions = (0..setting.writes.len()).filter(|version| has(lacking, *version));
         into.extend(versions.map(|version| Action::Repair { version, slot }));
     }
+}
+
+/// Returns the versions that began before a provider's canary was written, where that makes a difference.
+pub(crate) fn old_uploads(setting: &Setting, state: &State, slot: usize) -> Versions {
+    if setting.design.old_uploads_doubted && slot == 0 && state.wiped { state.before_wipe } else { 0 }
 }
 
 fn refills(setting: &Setting, state: &State, into: &mut Vec<Action>) {
@@ -314,4 +320,11 @@ fn is_tombstone_over(setting: &Setting, state: &State, version: usize) -> bool {
 /// Tells whether the refill waits until the old writes have ended.
 pub(crate) fn refill_waits(setting: &Setting) -> bool {
     setting.design.refill_begins == RefillBegins::WhenOldWritesEnded
+}
+
+/// Tells whether anybody asks which writes began before the wipe.
+pub(crate) fn remembers_old_writes(setting: &Setting) -> bool {
+    refill_waits(setting)
+        || setting.design.old_uploads_doubted
+        || setting.design.counted == Counted::SameCanary
 }

@@ -53,8 +53,12 @@ fn late_and_doubled_puts_harm_nothing() {
 }
 
 #[test]
-fn what_is_built_holds_while_no_provider_is_wiped() {
-    hold(&[&[Put, Put, Del]], &[&[Put, Del, Put, Put]], &Setting::new("A as built", &[], Design::BUILT));
+fn what_is_built_holds_though_a_refill_waits_for_no_write() {
+    let setting = Setting::new("B as built", &[], Design::BUILT);
+    let setting = Setting { wipe: true, survey_at_once: false, hides: true, ..setting };
+    hold(&[&[Put, Put], &[Put, Del]], &[&[Put, Put, Del]], &setting);
+    let reads = Setting { reads_stepwise: true, hides: false, ..setting };
+    hold(&[&[Put]], &[&[Put, Del], &[Put, Put]], &reads);
 }
 
 #[test]

@@ -1,13 +1,14 @@
-//! Where what is built stops short of the design that holds, and what that can cost.
+//! What each part of the design around a wiped provider is for: without it something is lost.
 //!
 //! Each needs a provider that loses everything at a bad moment, or one that lists and does not deliver.
 
 use super::property;
 use super::refuted::is_caught;
-use super::setting::{Design, Lacking, Proof, RefillBegins, Setting};
+use super::setting::{Counted, Design, Lacking, Proof, Setting};
 use super::state::Kind::{Del, Put};
 
 const SOUND: Design = Design::SOUND;
+const BUILT: Design = Design::BUILT;
 
 const fn wiped(name: &'static str, writes: &'static [super::state::Kind], design: Design) -> Setting {
     Setting { wipe: true, survey_at_once: false, ..Setting::new(name, writes, design) }
@@ -49,9 +50,15 @@ fn a_version_passed_over_for_want_of_its_record_may_be_acknowledged_later() {
 }
 
 #[test]
-fn a_refill_that_does_not_wait_for_old_writes_lets_them_count_lost_copies() {
-    let design = Design { refill_begins: RefillBegins::AtOnce, ..SOUND };
-    is_caught(&wiped("refill at once", &[Put], design), property::FALSE_404);
+fn a_write_that_does_not_look_at_canaries_again_counts_lost_copies() {
+    let design = Design { counted: Counted::Confirmed, ..BUILT };
+    is_caught(&wiped("copies confirmed", &[Put], design), property::FALSE_404);
+}
+
+#[test]
+fn a_repair_that_believes_entries_of_uploads_older_than_the_canary_leaves_holes() {
+    let design = Design { old_uploads_doubted: false, ..BUILT };
+    is_caught(&wiped("old uploads believed", &[Put], design), property::UNEQUAL);
 }
 
 #[test]

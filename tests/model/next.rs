@@ -1,9 +1,9 @@
 //! What each step does to the world.
 
-use super::action::{Action, begun, refill_waits};
+use super::action::{Action, begun, refill_waits, remembers_old_writes};
 use super::property;
 use super::read;
-use super::setting::{Proof, Setting};
+use super::setting::{Counted, Proof, Setting};
 use super::state::{
     Kind, MAJORITY, Object, PROVIDERS, Phase, Provider, Reader, Refill, State, Versions, has, only,
 };
@@ -148,9 +148,16 @@ fn put(setting: &Setting, state: &mut State, slot: usize, version: usize, object
 /// Answers the client as soon as that is possible. An answer that comes later asks for less, so the earliest
 /// one stands for all. What repair completed at a majority has happened as well, though nobody was told.
 fn answer(setting: &Setting, state: &mut State, version: usize) {
-    let confirmed = state.count(|provider| provider.levels[version] == 3);
+    let changed = |slot: usize| slot == 0 && state.wiped && has(state.before_wipe, version);
+    let counts = |slot: &usize| {
+        let complete = state.providers[*slot].levels[version] == 3;
+        complete && !(setting.design.counted == Counted::SameCanary && changed(*slot))
+    };
+    let confirmed = (0..PROVIDERS).filter(counts).count();
     let waits = state.writers[version].phase == Phase::Committed && !has(state.aged, version);
-    let copies = state.count(|provider| provider.canary && has(provider.feed, version));
+    let copies = state.count(|provider| {
+        provider.canary && has(provider.feed & property::complete(setting, provider), version)
+    });
     if (waits && confirmed >= setting.design.copies_before_answer) || copies >= MAJORITY {
         state.acknowledged |= only(version);
     }
@@ -170,7 +177,7 @@ fn lacking(setting: &Setting, provider: &Provider, version: usize) -> Object {
 fn wipe(setting: &Setting, state: &mut State) {
     state.wiped = true;
     // Where nobody asks for it, it would only tell states apart.
-    state.before_wipe = if refill_waits(setting) { begun(setting, state) } else { 0 };
+    state.before_wipe = if remembers_old_writes(setting) { begun(setting, state) } else { 0 };
     let own = &mut state.providers[0];
     (own.bytes, own.records, own.feed, own.canary) = (0, 0, 0, false);
 }

@@ -1,5 +1,6 @@
 //! What must hold in every state. What a single step can break is noted by the step itself.
 
+use super::action::old_uploads;
 use super::read;
 use super::setting::{Proof, Setting};
 use super::state::{Kind, PROVIDERS, Provider, State, Versions, has, only};
@@ -31,8 +32,12 @@ pub(crate) fn broken(setting: &Setting, state: &State) -> Vec<&'static str> {
 }
 
 /// Returns the versions of which a provider has record and bytes.
-fn complete(setting: &Setting, provider: &Provider) -> Versions {
+pub(crate) fn complete(setting: &Setting, provider: &Provider) -> Versions {
     provider.records & (provider.bytes | !setting.puts())
+}
+
+fn trusted(state: &State) -> impl Iterator<Item = (usize, &Provider)> {
+    state.providers.iter().enumerate().filter(|(_, provider)| provider.canary)
 }
 
 fn acknowledged(setting: &Setting, state: &State, newest: usize, broken: &mut Vec<&'static str>) {
@@ -50,9 +55,12 @@ fn acknowledged(setting: &Setting, state: &State, newest: usize, broken: &mut Ve
     if holders == 0 && !has(state.doomed, newest) {
         broken.push(LOST);
     }
-    for provider in state.providers.iter().filter(|provider| provider.canary) {
-        // It is the only one up, so that it serves the newest version that it lists.
-        let served = state.newest(provider.records & !state.doomed).map_or(0, |it| only(usize::from(it)));
+    for (slot, provider) in trusted(state) {
+        // It is the only one up, so that it serves the newest version that it lists. What repair still has to
+        // look at is left out.
+        let torn = old_uploads(setting, state, slot) & !complete(setting, provider);
+        let listed = provider.records & !state.doomed & !torn;
+        let served = state.newest(listed).map_or(0, |it| only(usize::from(it)));
         let holds = has(complete(setting, provider), newest);
         if holds && served & complete(setting, provider) == 0 && served != 0 {
             broken.push(UNREADABLE);
@@ -86,7 +94,7 @@ fn reads(setting: &Setting, state: &State, newest: u8, broken: &mut Vec<&'static
 /// equal in the end unless a feed entry claims what is not there, or a record has no bytes anywhere.
 fn at_rest(setting: &Setting, state: &State, broken: &mut Vec<&'static str>) {
     let (puts, bytes) = (setting.puts(), state.bytes());
-    for provider in state.providers.iter().filter(|provider| provider.canary) {
+    for (slot, provider) in trusted(state) {
         let records = provider.records & !state.doomed;
         if records & puts & !bytes != 0 {
             broken.push(HALF);
@@ -96,7 +104,7 @@ fn at_rest(setting: &Setting, state: &State, broken: &mut Vec<&'static str>) {
             broken.push(INCOMPLETE);
         }
         // A feed entry of a version without any record leads nowhere.
-        let claimed = provider.feed & state.records() & !state.doomed;
+        let claimed = provider.feed & state.records() & !state.doomed & !old_uploads(setting, state, slot);
         if claimed & !complete(setting, provider) != 0 {
             broken.push(UNEQUAL);
         }

@@ -1,14 +1,19 @@
 //! The cold read: `read::resolve` and the proof that a version was never committed.
 
+use super::action::old_uploads;
 use super::property;
 use super::setting::{Lacking, Setting};
-use super::state::{Kind, MAJORITY, State, Versions, has};
+use super::state::{Kind, MAJORITY, Provider, State, Versions, has};
 
 /// Tells whether a read may pass a listed version over: a trusted majority proves to lack it. Those who hold it
 /// may fail to answer, so that nobody delivers what those who answer lack.
 pub(crate) fn is_proved_uncommitted(setting: &Setting, state: &State, version: usize) -> bool {
-    let bytes = has(setting.puts(), version)
-        && state.count(|provider| provider.canary && !has(provider.bytes, version)) >= MAJORITY;
+    let lacks = |(slot, provider): &(usize, &Provider)| {
+        let in_doubt = has(old_uploads(setting, state, *slot), version);
+        provider.canary && !has(provider.bytes, version) && !in_doubt
+    };
+    let lacking = state.providers.iter().enumerate().filter(lacks).count();
+    let bytes = has(setting.puts(), version) && lacking >= MAJORITY;
     match setting.design.lacking {
         Lacking::Bytes => bytes,
         Lacking::BytesOrRecord => {

@@ -22,6 +22,15 @@ pub(crate) enum Lacking {
     BytesOrRecord,
 }
 
+/// Which confirmed copies of a write count for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// All of them.
+    Confirmed,
+    /// Those at providers whose canary, read after the last object was confirmed, is the one of the beginning.
+    SameCanary,
+}
+
 /// When the refill of a wiped provider begins to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefillBegins {
@@ -63,6 +72,10 @@ pub(crate) struct Design {
     pub refill_begins: RefillBegins,
     /// A provider without a canary is not believed its own feed entries.
     pub refill_looks_at_objects: bool,
+    /// Uploads that are older than the canary of a provider are in doubt there: repair does not believe their feed
+    /// entries, and that their bytes are lacking proves nothing.
+    pub old_uploads_doubted: bool,
+    pub counted: Counted,
     /// The canary is written only when the refill is complete.
     pub canary_after_refill: bool,
     pub tombstone_goes: TombstoneGoes,
@@ -84,16 +97,19 @@ impl Design {
         lacking: Lacking::Bytes,
         refill_begins: RefillBegins::WhenOldWritesEnded,
         refill_looks_at_objects: true,
+        old_uploads_doubted: false,
+        counted: Counted::Confirmed,
         canary_after_refill: true,
         tombstone_goes: TombstoneGoes::UnanimousProof,
         clocks_catch_up: true,
     };
 
-    /// The design that is built. Retention is that of [`Design::SOUND`].
+    /// The design that is built: a refill cannot know of old writes elsewhere, so it waits for none; instead the
+    /// writes do not count what they may have lost, and repair looks at it.
     pub(crate) const BUILT: Self = Self {
-        survey_proof: Proof::After,
-        read_proof: Proof::After,
         refill_begins: RefillBegins::AtOnce,
+        old_uploads_doubted: true,
+        counted: Counted::SameCanary,
         ..Self::SOUND
     };
 }

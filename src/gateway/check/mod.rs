@@ -103,7 +103,8 @@ async fn examine(provider: &dyn Provider, key: &RecordKey, deadline: Instant) ->
 /// Asks one question after the other, and ends with the first that is not answered.
 async fn fill(seen: &mut Seen, provider: &dyn Provider, key: &RecordKey, deadline: Instant) -> Result<()> {
     let late = |operation| move |_| ProviderError::new(provider.id(), operation, ErrorKind::Timeout);
-    let canary = timeout_at(deadline, canary::look(provider, key)).await.map_err(late(Operation::Get))??;
+    let canary =
+        timeout_at(deadline, canary::look(provider, key)).await.map_err(late(Operation::Get))??.state;
     seen.canary = Some(canary);
     match canary {
         CanaryState::Foreign => return Ok(()),

@@ -6,7 +6,7 @@ use tokio::time::advance;
 
 use crate::clock::Clock;
 use crate::health::breaker::BreakerState;
-use crate::health::canary::CanaryState;
+use crate::health::canary::{Canary, CanaryState};
 use crate::health::{Asked, Board};
 use crate::provider::{ErrorKind, Observer, Operation, ProviderId, Slot};
 use crate::telemetry::Telemetry;
@@ -41,6 +41,10 @@ async fn half_open(board: &Board, slot: usize) {
     advance(ms(1_000)).await;
     board.probed(Slot(slot), Ok(()));
     assert_eq!(board.breaker(Slot(slot)), BreakerState::HalfOpen);
+}
+
+fn canary(state: CanaryState) -> Canary {
+    Canary { state, created: None }
 }
 
 fn first(board: &Board) -> usize {
@@ -237,14 +241,14 @@ async fn all_down_follows_breakers_and_canaries() {
     board.failed(Slot(0), ErrorKind::Denied, "");
     assert!(!board.all_down());
     let now = board.clock().now();
-    board.looked(Slot(1), CanaryState::Missing, now);
+    board.looked(Slot(1), canary(CanaryState::Missing), now);
     assert!(board.all_down());
-    board.looked(Slot(1), CanaryState::Ours, now);
+    board.looked(Slot(1), canary(CanaryState::Ours), now);
     assert!(!board.all_down());
     board.failed(Slot(1), ErrorKind::NoContainer, "");
     assert!(board.all_down());
     assert_eq!(board.plan(SMALL).len(), 2, "all are used all the same");
-    board.looked(Slot(1), CanaryState::Foreign, now);
+    board.looked(Slot(1), canary(CanaryState::Foreign), now);
     assert_eq!(board.plan(SMALL).len(), 1, "but no foreign one");
 }
 
@@ -252,7 +256,7 @@ async fn all_down_follows_breakers_and_canaries() {
 async fn without_its_canary_a_provider_is_behind_the_healthy() {
     let board = board(3);
     deliver(&board, 0, SMALL, 1).await;
-    board.looked(Slot(0), CanaryState::Missing, board.clock().now());
+    board.looked(Slot(0), canary(CanaryState::Missing), board.clock().now());
     for _ in 0..1_000 {
         let plan = board.plan(SMALL);
         assert_eq!((plan[2].slot, plan[2].healthy), (Slot(0), false));
