@@ -34,7 +34,8 @@ pub(super) struct Shown {
 pub(super) fn missed(played: &[(&Phase, Shown)]) -> Vec<String> {
     let is_quiet = |phase: &Phase| phase.faults.is_empty() && phase.until.is_none();
     let healthy = played.iter().find(|(phase, _)| is_quiet(phase)).map(|(_, shown)| shown.usual);
-    let faulty = played.iter().filter(|(phase, _)| !phase.faults.is_empty());
+    // Where every provider is faulty nobody can be left.
+    let faulty = played.iter().filter(|(phase, shown)| !phase.faults.is_empty() && shown.demoted.is_some());
     faulty.flat_map(|(phase, shown)| missed_in(phase, shown, healthy)).collect()
 }
 
@@ -96,16 +97,17 @@ mod tests {
 
     #[test]
     fn what_shows_more_than_was_promised_is_told() {
-        use Demotion::{AfterMs, Never};
+        use Demotion::{AfterMs, Never, NotUsed};
         let healthy = phase("healthy", None);
-        let table: [(Kind, f64, Shown, &[&str]); 8] = [
+        let table: [(Kind, f64, Shown, &[&str]); 9] = [
             (Kind::Stall, 1.0, shown(55.0, Some(AfterMs(1_000)), 0.1), &[]),
-            (Kind::Stall, 1.0, shown(55.1, None, 0.0), &["one: p99 55.1 ms after the first second"]),
+            (Kind::Stall, 1.0, shown(55.1, Some(NotUsed), 0.0), &["one: p99 55.1 ms after the first second"]),
             (Kind::Stall, 1.0, shown(1.0, Some(AfterMs(1_001)), 0.0), &["one: demoted after 1001 ms"]),
             (Kind::Stall, 1.0, shown(1.0, Some(Never), 0.0), &["one: never demoted"]),
             (Kind::Stall, 0.1, shown(1.0, Some(Never), 0.0), &[]),
             (Kind::NoWrites, 1.0, shown(1.0, Some(Never), 0.0), &[]),
-            (Kind::Stall, 1.0, shown(1.0, None, 0.101), &["one: 10.1 % extra requests"]),
+            (Kind::Stall, 1.0, shown(1.0, Some(NotUsed), 0.101), &["one: 10.1 % extra requests"]),
+            (Kind::Stall, 1.0, shown(99.0, None, 0.2), &[]),
             (Kind::Stall, 1.0, shown(99.0, Some(Never), 0.2), &["p99 99.0 ms", "never", "20.0 %"]),
         ];
         for (kind, share, shown_of_it, expected) in table {

@@ -111,9 +111,11 @@ fn row(drill: &str, report: &Value) -> String {
     let sum = |key: &str| phases(report).filter_map(|phase| phase[key].as_u64()).sum::<u64>();
     let healthy = phases(report).next().unwrap_or(&Value::Null);
     let never = phases(report).any(|phase| phase["demoted"] == "never");
-    let demoted = match worst(&|phase| phase["demoted"]["after_ms"].as_f64()) {
+    let left = phases(report).filter_map(|phase| phase["demoted"]["after_ms"].as_u64()).max();
+    let demoted = match left {
         _ if never => "never".to_owned(),
-        milliseconds => format!("{milliseconds:.0} ms"),
+        Some(milliseconds) => format!("{milliseconds} ms"),
+        None => "–".to_owned(),
     };
     let mut row = String::new();
     let _ = writeln!(
