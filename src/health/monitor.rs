@@ -171,9 +171,22 @@ impl Monitor {
             Err(ProviderError::new(provider.id(), Operation::Get, ErrorKind::Timeout).with_detail(detail))
         });
         self.board.state(slot).lock().was_looked_at = true;
-        let canary = looked?;
-        self.board.looked(slot, canary, began);
-        Ok(canary.state)
+        match looked {
+            Ok(canary) => {
+                self.board.looked(slot, canary, began);
+                Ok(canary.state)
+            }
+            Err(failure) => {
+                self.look_failed(slot, began);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes note that a look that began at `began` has come to nothing.
+    fn look_failed(&self, slot: Slot, began: Instant) {
+        let mut state = self.board.state(slot).lock();
+        state.failed_look_at = state.failed_look_at.max(Some(began));
     }
 
     /// Waits a moment for providers that nobody has looked at since the start: until then nobody knows whose
@@ -204,20 +217,26 @@ impl Monitor {
     pub async fn prove(&self, slot: Slot, asked: Instant) -> Proof {
         let since = self.board.clock().now();
         let _turn = self.looking[slot.0].lock().await;
-        let (identity, looked_at) = {
+        let (identity, failed_at) = {
             let state = self.board.state(slot).lock();
-            (state.identity, state.looked_at)
+            (state.identity, state.failed_look_at)
         };
         if identity.was_seen_after(since) {
             return Proof::of(identity, asked);
         }
-        // Who waited while another look failed has its answer too.
-        if looked_at.is_some_and(|at| at > since) {
+        // Who waited while another look failed has its answer too. One that is still under way has none: the
+        // monitor's own looks take no turn.
+        if failed_at.is_some_and(|at| at >= since) {
             return Proof::Silent;
         }
+        let began = self.board.clock().now();
         match tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await {
             Ok(Ok(_)) => Proof::of(self.board.state(slot).lock().identity, asked),
-            Ok(Err(_)) | Err(_) => Proof::Silent,
+            Ok(Err(_)) => Proof::Silent,
+            Err(_) => {
+                self.look_failed(slot, began);
+                Proof::Silent
+            }
         }
     }
 

@@ -211,6 +211,17 @@ impl Parts {
         }
     }
 
+    /// Passes a version over from now on that a majority lacks, unless it is known to have been committed; tells
+    /// whether it did.
+    async fn pass_over(&self, blob: &Blob) -> bool {
+        let (name, version) = (blob.record.name.hash(), blob.record.version);
+        let passed = self.catalog.may_pass_over(name, version).await;
+        if passed {
+            self.catalog.mark_uncommitted(version);
+        }
+        passed
+    }
+
     /// Tells whether a majority lacks the bytes of an upload, and has not lost them, as far as anybody knows: a
     /// provider that was made complete since the upload began may have, and a write that goes on may still be
     /// acknowledged without it.
