@@ -30,7 +30,8 @@ fn every_key_is_read() {
          \x20 - { name: one, for: 10s, reads: 5, faults: [\n\
          \x20     { at: second, fault: slow-first-byte, share: 1%, methods: [GET], prefix: blobs/, delay: 3s },\n\
          \x20     { at: all, fault: reset, after: 12KiB }, { at: bunny, fault: 401 }, { at: bunny, fault: throttled }] }\n\
-         \x20 - { name: two, until: recovered, for: 1m }\n",
+         \x20 - { name: two, until: recovered, for: 1m }\n\
+         \x20 - { name: three, writers: rest, for: 1m }\n",
     )
     .unwrap();
     let load = &scenario.load;
@@ -46,6 +47,8 @@ fn every_key_is_read() {
     assert_eq!((throttled.share, scenario.phases[0].faulty()), (0.5, vec![0, 1, 2]));
     let two = &scenario.phases[1];
     assert_eq!((two.length, two.until_recovered), (Some(Duration::from_mins(1)), true));
+    let rests = scenario.phases.iter().map(|phase| phase.writers_rest);
+    assert_eq!(rests.collect::<Vec<_>>(), [false, true, true]);
 }
 
 #[test]
@@ -76,6 +79,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (format!("{START}phases: [{{ name: b, for: 25h }}]"), "is out of range"),
         (format!("{START}phases: [{{ name: b, reads: 1, until: recovered }}]"), "needs `for`"),
         (format!("{START}phases: [{{ name: b, for: 1s, until: noon }}]"), "is nothing to wait for"),
+        (format!("{START}phases: [{{ name: b, for: 1s, writers: run }}]"), "is nothing that writers do"),
         (fault("fault: reset"), "at: is missing"),
         (fault("at: first"), "fault: is missing"),
         (
@@ -119,7 +123,7 @@ fn all_errors_of_a_scenario_are_told_together() {
 fn every_built_in_drill_can_be_played() {
     let names = names();
     let all = builtin::all();
-    assert_eq!(all.len(), Kind::ALL.len() + 7);
+    assert_eq!(all.len(), Kind::ALL.len() + 8);
     for (name, about) in all {
         let scenario = builtin::find(&name, Providers(&names)).unwrap().unwrap();
         assert_eq!(scenario.name, name);

@@ -16,10 +16,11 @@ const MATRIX: (&str, &str) =
 /// Faults that two providers have at once, with the names of the drills.
 const TWICE: [(&str, Kind); 2] = [("two-refused", Kind::Refused), ("two-flipped-bit", Kind::FlippedBit)];
 /// Those that have a file of their own.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("tail", include_str!("../scenarios/tail.yaml")),
     ("mid-body", include_str!("../scenarios/mid-body.yaml")),
     ("stampede", include_str!("../scenarios/stampede.yaml")),
+    ("debt", include_str!("../scenarios/debt.yaml")),
     ("year", include_str!("../scenarios/year.yaml")),
 ];
 

@@ -82,6 +82,8 @@ pub(super) struct Phase {
     pub length: Option<Duration>,
     /// Whether it ends once all providers are healthy again and lack no copy.
     pub until_recovered: bool,
+    /// Whether writers rest meanwhile.
+    pub writers_rest: bool,
     /// What is wrong meanwhile.
     pub faults: Vec<Fault>,
 }
