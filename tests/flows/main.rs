@@ -22,6 +22,7 @@ mod sharing;
 mod snapshot_faults;
 mod snapshots;
 mod sweep;
+mod turns;
 mod undo;
 mod wiped;
 mod writes;
