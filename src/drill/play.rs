@@ -254,7 +254,8 @@ impl<'a> Player<'a> {
     async fn read_everything_once(&mut self) -> Result<(), String> {
         let name = "at the end, each asset once".to_owned();
         let reads = Some(self.load.ledger.assets() as u64);
-        let phase = Phase { name, reads, length: None, until: None, faults: Vec::new() };
+        let faults = Vec::new();
+        let phase = Phase { name, reads, length: None, until: None, writers_rest: true, faults };
         let (before, act) = (self.passed(), Act::open(&phase, self.clock.now()));
         self.screen.note(&phase.name);
         read_each_once(&self.load, &act).await;

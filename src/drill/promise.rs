@@ -86,7 +86,14 @@ mod tests {
             after: None,
         });
         let faults = fault.into_iter().collect();
-        Phase { name: name.to_owned(), reads: Some(1), length: None, until: None, faults }
+        Phase {
+            name: name.to_owned(),
+            reads: Some(1),
+            length: None,
+            until: None,
+            writers_rest: false,
+            faults,
+        }
     }
 
     fn shown(later: f64, demoted: Option<Demotion>, extra: f64) -> Shown {

@@ -31,7 +31,8 @@ fn every_key_is_read() {
          \x20 - { name: one, for: 10s, reads: 5, faults: [\n\
          \x20     { at: second, fault: slow-first-byte, share: 1%, methods: [GET], prefix: blobs/, delay: 3s },\n\
          \x20     { at: all, fault: reset, after: 12KiB }, { at: bunny, fault: 401 }, { at: bunny, fault: throttled }] }\n\
-         \x20 - { name: two, until: recovered, for: 1m }\n",
+         \x20 - { name: two, until: recovered, for: 1m }\n\
+         \x20 - { name: three, writers: rest, for: 1m }\n",
     )
     .unwrap();
     let load = &scenario.load;
@@ -47,6 +48,8 @@ fn every_key_is_read() {
     assert_eq!((throttled.share, scenario.phases[0].faulty()), (0.5, vec![0, 1, 2]));
     let two = &scenario.phases[1];
     assert_eq!((two.length, two.until), (Some(Duration::from_mins(1)), Some(Until::Recovered)));
+    let rests = scenario.phases.iter().map(|phase| phase.writers_rest);
+    assert_eq!(rests.collect::<Vec<_>>(), [false, true, true]);
 }
 
 #[test]
@@ -78,6 +81,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (format!("{START}phases: [{{ name: b, reads: 1, until: recovered }}]"), "needs `for`"),
         (format!("{START}phases: [{{ name: b, reads: 1, until: healthy }}]"), "needs `for`"),
         (format!("{START}phases: [{{ name: b, for: 1s, until: noon }}]"), "is nothing to wait for"),
+        (format!("{START}phases: [{{ name: b, for: 1s, writers: run }}]"), "is nothing that writers do"),
         (fault("fault: reset"), "at: is missing"),
         (fault("at: first"), "fault: is missing"),
         (

@@ -79,9 +79,10 @@ impl Parts {
 
     fn watch_gauges(&self) {
         let (catalog, telemetry) = (self.catalog.clone(), self.telemetry.clone());
-        let (cache, disk) = (self.cache.clone(), self.disk.clone());
+        let (cache, disk, repairer) = (self.cache.clone(), self.disk.clone(), self.repairer.clone());
         self.tasks.spawn_periodic("gauges", GAUGES_EVERY, move || {
             let (catalog, telemetry) = (catalog.clone(), telemetry.clone());
+            let repairer = repairer.clone();
             let (cache, disk) = (cache.clone(), disk.clone());
             async move {
                 let metrics = telemetry.metrics();
@@ -89,6 +90,8 @@ impl Parts {
                 metrics.index_fresh.set(i64::from(catalog.is_fresh()));
                 metrics.cache_bytes.set(i64::try_from(cache.bytes()).unwrap_or(i64::MAX));
                 metrics.cache_disk_bytes.set(i64::try_from(disk.bytes()).unwrap_or(i64::MAX));
+                // A step that pays off a large debt takes minutes, and tells nothing before its end.
+                repairer.progress().await;
             }
         });
     }

@@ -36,6 +36,7 @@ use crate::provider::error::BuildError;
 use crate::provider::{Budget, Fleet, Trust};
 use crate::read::{self, Reader};
 use crate::repair::{self, Repairer};
+use crate::replica::turns::Turns;
 use crate::retention::{self, Retention};
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
@@ -104,6 +105,7 @@ struct Parts {
     disk: DiskCache,
     repairer: Repairer,
     retention: Retention,
+    turns: Turns,
 }
 
 /// What the operator is told at the start.
@@ -196,6 +198,7 @@ impl Parts {
                 retention: config.retention,
             },
         )?;
+        let turns = Turns::new(clock.clone());
         let repairer = Repairer::new(repair::Parts {
             fleet: fleet.clone(),
             catalog: catalog.clone(),
@@ -203,6 +206,7 @@ impl Parts {
             key,
             clock: clock.clone(),
             telemetry: telemetry.clone(),
+            turns: turns.clone(),
         });
         let retention = Retention::new(retention::Parts {
             fleet: fleet.clone(),
@@ -229,6 +233,7 @@ impl Parts {
             disk,
             repairer,
             retention,
+            turns,
         })
     }
 
@@ -243,6 +248,7 @@ impl Parts {
             telemetry: self.telemetry.clone(),
             budget: self.budget.clone(),
             tasks: self.tasks.clone(),
+            turns: self.turns.clone(),
         });
         let writer = Writer::new(write::Parts {
             fleet: self.fleet.clone(),
@@ -253,6 +259,7 @@ impl Parts {
             tasks: self.tasks.clone(),
             patience: self.config.timeouts.write,
             clock_offset_ms_max: write::CLOCK_OFFSET_MS_MAX,
+            turns: self.turns.clone(),
         });
         Flows {
             reader,

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::App;
 use crate::health::ProviderHealth;
-use crate::repair::Progress;
+use crate::repair::{Pacing, Progress};
 use crate::retention::Report;
 use crate::write;
 
@@ -48,6 +48,8 @@ struct Status {
     /// By how much most providers' clocks differ from ours; from 30 s on nothing is written.
     clock_offset_ms: Option<i64>,
     providers: Vec<ProviderStatus>,
+    /// How repair yields to clients.
+    repair: Pacing,
     /// What the last round of retention came to; none before the first.
     retention: Option<Report>,
 }
@@ -85,12 +87,13 @@ async fn status(app: &App) -> Status {
         names: flows.catalog.names().await,
         clock_offset_ms: flows.fleet.clock_offset_ms(),
         providers: flows.board.snapshot().into_iter().map(provider).collect(),
+        repair: flows.repairer.pacing(),
         retention: flows.retention.last(),
     }
 }
 
 fn render(status: &Status) -> String {
-    let Status { ready, fresh, version, names, clock_offset_ms, providers, retention } = status;
+    let Status { ready, fresh, version, names, clock_offset_ms, providers, repair, retention } = status;
     let word = |yes: bool| if yes { "yes" } else { "<span class=\"bad\">no</span>" };
     let (ready, fresh) = (word(*ready), word(*fresh));
     let wrong = clock_offset_ms.is_some_and(|ms| ms.unsigned_abs() >= write::CLOCK_OFFSET_MS_MAX);
@@ -127,6 +130,13 @@ fn render(status: &Status) -> String {
         }
     }
     page.push_str("\n</table></div>\n");
+    if repair.yielding && providers.iter().any(|provider| provider.repair.copies_missing > 0) {
+        let Pacing { copies_at_once, rest_factor, .. } = repair;
+        let _ = writeln!(
+            page,
+            "<p>repair yields to clients: copies at once {copies_at_once}, rests {rest_factor:.1} times its work"
+        );
+    }
     if let Some(report) = retention {
         let class = if report.braked { " class=\"bad\"" } else { "" };
         let _ = write!(page, "<p{class}>retention, {}:", report.at.format("%F %T UTC"));

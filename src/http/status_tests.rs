@@ -34,6 +34,7 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         names: 42,
         clock_offset_ms: Some(-40_000),
         providers: vec![provider],
+        repair: Pacing { yielding: true, copies_at_once: 1, rest_factor: 2.5 },
         retention: Some(report),
     });
     for part in [
@@ -44,6 +45,7 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         "version 1.2.3",
         "<td>s3-one<td>s3<td class=\"bad\">down<td class=\"bad\">open<td>ours<td>12.3 ms<td class=\"bad\">3, 0.5 a second, 6 s left<td>-7 ms<td>–<td>",
         "<td>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;more&quot;\n",
+        "<p>repair yields to clients: copies at once 1, rests 2.5 times its work",
         "href=\"/api/assets\"",
         "<p class=\"bad\">retention, 2026-11-22 11:05:30 UTC:<br>s3-one: 0 of 500 planned copies removed",
         "triplicate --retention --allow-large-removal",

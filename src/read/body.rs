@@ -36,8 +36,11 @@ pub(super) async fn open(
         told: false,
         failed: false,
     };
+    let turns = body.inner.parts.turns.clone();
+    let felt = turns.begin_read();
     let cache_hit = body.is_cached();
     let first = body.next_block().await?;
+    felt.end();
     let stream = match first {
         None => stream::empty().boxed(),
         Some(first) => body.into_stream(first),
@@ -67,6 +70,7 @@ impl Body {
             if let Some(first) = first {
                 return Some((Ok(first), (Some(body), None)));
             }
+            body.inner.parts.turns.client();
             match body.next_block().await {
                 Ok(Some(block)) => Some((Ok(block), (Some(body), None))),
                 Ok(None) => None,

@@ -40,6 +40,7 @@ use crate::clock::Clock;
 use crate::health::Candidate;
 use crate::health::monitor::Monitor;
 use crate::provider::{Budget, Fleet, Slot};
+use crate::replica::turns::Turns;
 use crate::single::Single;
 use crate::task::Tasks;
 use crate::telemetry::Telemetry;
@@ -114,6 +115,8 @@ pub struct Parts {
     pub budget: Budget,
     /// Runs the flights.
     pub tasks: Tasks,
+    /// Told what clients feel, so that work in the background can yield.
+    pub turns: Turns,
 }
 
 /// Answers reads; cheap to clone.
@@ -140,6 +143,7 @@ impl Reader {
     ///
     /// There is no such asset, or nobody who could tell answers.
     pub async fn resolve(&self, name: &AssetName, wanted: Wanted) -> Result<Arc<Record>, ReadError> {
+        self.0.parts.turns.client();
         resolve::resolve(&self.0, name, wanted).await
     }
 

@@ -8,6 +8,10 @@
 //! 4. A provider without a canary is refilled and only then trusted again ([`establish`]); that runs beside
 //!    the steps, so a long refill holds nothing up. Writes that went on meanwhile are looked at (`doubts`).
 //!
+//! All copies are made in turns with the requests of clients ([`Turns`]): at full speed while there are none, else
+//! as fast as clients do not feel it, but never slower than a floor. A copy waits for its turn before anything is
+//! asked of a provider, and again between two parts.
+//!
 //! A failure of the target, or of the local index, ends the step for that provider; it is tried again at
 //! the next, the copy that failed not before half a minute has passed. Only what all others say to lack is given up for a while. Two gateways that repair the same
 //! copy do no harm. Targets have shown their own canary within the last minute.
@@ -16,16 +20,18 @@ mod doubts;
 pub mod establish;
 mod postponed;
 mod progress;
+mod round;
 
+pub use crate::replica::turns::Pacing;
 use postponed::Postponed;
 pub use progress::Progress;
 use progress::Rate;
+use round::Round;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 
 use crate::asset::{Key, Kind, RecordKey, Version};
@@ -39,6 +45,7 @@ use crate::replica::lists;
 use crate::replica::mend::{MendError, Mended, Mender};
 use crate::replica::pace::Pace;
 use crate::replica::source::SourceError;
+use crate::replica::turns::Turns;
 use crate::replica::{Object, SealedRecord};
 use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 
@@ -46,8 +53,6 @@ use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 pub const STEP_EVERY: Duration = Duration::from_secs(5);
 /// How many versions are looked at in one go.
 const PAGE: usize = 256;
-/// How many copies are made at the same time.
-const COPIES_AT_ONCE: usize = 4;
 /// A version younger than this may still be on its way from another gateway.
 const YOUNG: Duration = Duration::from_secs(35);
 /// For how long a copy that nobody has the bytes for is left alone.
@@ -70,6 +75,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Metrics and events.
     pub telemetry: Telemetry,
+    /// Turns with the requests of clients.
+    pub turns: Turns,
 }
 
 /// Repairs; cheap to clone.
@@ -137,16 +144,24 @@ impl Repairer {
             parts.telemetry.metrics().repair(&labels, debt.copies, progress.oldest_missing_age_s, rate);
             (debt.slot, progress)
         });
-        progress.collect()
+        let progress = progress.collect();
+        let (pacing, metrics) = (self.pacing(), parts.telemetry.metrics());
+        metrics.repair_pacing(pacing.yielding, pacing.copies_at_once, pacing.rest_factor);
+        progress
+    }
+
+    /// Tells how repair yields to clients.
+    pub fn pacing(&self) -> Pacing {
+        self.parts().turns.pacing()
     }
 
     /// Makes every copy that `targets` lack; tells whether none is left that could be made.
     async fn complete(&self, targets: &[Slot], mode: Mode) -> bool {
-        let round = Round { repairer: self, mode, failed: Mutex::default(), made: Mutex::default() };
+        let round = Round::new(self, mode);
         let mut passed_over = 0;
         let mut whole = true;
         loop {
-            let failed = round.failed.lock().clone();
+            let failed = round.failed();
             let left: Vec<_> = targets.iter().copied().filter(|slot| !failed.contains(slot)).collect();
             whole &= failed.is_empty();
             if left.is_empty() {
@@ -163,29 +178,32 @@ impl Repairer {
             passed_over += remaining;
             whole &= !later;
         }
-        self.tell(&round.made.into_inner());
+        self.tell(&round.into_made());
         whole
     }
 
-    async fn attempt(&self, row: &IndexedVersion, slot: Slot, mode: Mode) -> Attempt {
+    /// Tells why a copy is not even tried now.
+    fn is_passed_over(&self, row: &IndexedVersion, slot: Slot, mode: Mode) -> Option<Attempt> {
         let parts = self.parts();
-        let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
         if mode == Mode::Routine {
             if self.0.hopeless.contains(&(row.version, slot)) {
-                return Attempt::Hopeless;
+                return Some(Attempt::Hopeless);
             }
+            let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
             let uploaded = row.version.upload.unix_ms();
             let now = parts.clock.unix_ms();
             // A time in the future is that of a wrong clock, and says nothing of youth.
             let young = uploaded <= now && u128::from(now - uploaded) < YOUNG.as_millis();
             if parts.catalog.is_writing(row.version.upload) || (young && !suspect) {
-                return Attempt::Later;
+                return Some(Attempt::Later);
             }
         }
-        if self.0.postponed.contains(row.version, slot, parts.clock.now()) {
-            return Attempt::Later;
-        }
-        match self.restore(row, slot, suspect, mode).await {
+        self.0.postponed.contains(row.version, slot, parts.clock.now()).then_some(Attempt::Later)
+    }
+
+    async fn attempt(&self, row: &IndexedVersion, slot: Slot, mode: Mode, pace: &Pace) -> Attempt {
+        let parts = self.parts();
+        match self.restore(row, slot, mode, pace).await {
             Ok(copy) => {
                 parts.catalog.clear_suspicion(row.name, row.version, slot);
                 let kept = parts.catalog.apply_record(&copy.record, &copy.sealed, vec![slot]).await;
@@ -231,10 +249,11 @@ impl Repairer {
         &self,
         row: &IndexedVersion,
         slot: Slot,
-        suspect: bool,
         mode: Mode,
+        pace: &Pace,
     ) -> Result<SealedRecord, MendError> {
         let parts = self.parts();
+        let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
         let holders = |slot: &Slot| row.missing >> slot.0 & 1 == 0;
         let mut sources = parts.monitor.board().order();
         sources.sort_by_key(|source| !holders(source));
@@ -250,9 +269,9 @@ impl Repairer {
         // life of this gateway perhaps.
         let seen = see_record(parts.fleet.get(slot).as_ref(), &at, &parts.key).await;
         if suspect || matches!(seen, RecordSeen::Valid(_)) {
-            self.mend(&copy, slot, &sources, mode).await?;
+            self.mend(&copy, slot, &sources, mode, pace).await?;
         }
-        self.0.mender.copy(slot, &copy, &sources).await?;
+        self.0.mender.at(pace.clone()).copy(slot, &copy, &sources).await?;
         Ok(copy)
     }
 
@@ -263,10 +282,10 @@ impl Repairer {
         slot: Slot,
         sources: &[Slot],
         mode: Mode,
+        pace: &Pace,
     ) -> Result<(), MendError> {
         let parts = self.parts();
-        let pace = Pace::unlimited();
-        let found = lists::find(&parts.fleet, sources, &copy.record, &pace).await;
+        let found = lists::find(&parts.fleet, sources, &copy.record, pace).await;
         let inspection = Inspection {
             provider: parts.fleet.get(slot).clone(),
             copy: copy.clone(),
@@ -276,7 +295,7 @@ impl Repairer {
             record_seen: None,
             list: found.map(|found| found.list),
             list_seen: false,
-            pace,
+            pace: pace.clone(),
         };
         let faults = inspection.run().await;
         if let Some(fault) = faults.iter().find(|fault| fault.kind == FaultKind::Unreadable) {
@@ -284,7 +303,7 @@ impl Repairer {
             return Err(failure.with_detail(format!("{}: {}", fault.object, fault.detail)).into());
         }
         let objects = faults.iter().filter(|fault| fault.mendable).map(|fault| fault.object).collect();
-        let Mended { error, .. } = self.0.mender.mend(slot, copy, &objects, sources).await;
+        let Mended { error, .. } = self.0.mender.at(pace.clone()).mend(slot, copy, &objects, sources).await;
         error.map_or(Ok(()), Err)
     }
 
@@ -323,54 +342,5 @@ impl Mode {
             Self::Routine => Depth::Bytes,
             Self::Refill => Depth::Checksum,
         }
-    }
-}
-
-/// One round through all incomplete versions.
-struct Round<'a> {
-    repairer: &'a Repairer,
-    mode: Mode,
-    failed: Mutex<HashSet<Slot>>,
-    made: Mutex<BTreeMap<Slot, u64>>,
-}
-
-impl Round<'_> {
-    fn made(&self, slot: Slot) {
-        *self.made.lock().entry(slot).or_default() += 1;
-        let now = self.repairer.parts().clock.now();
-        self.repairer.0.rates[slot.0].lock().count(now);
-    }
-
-    /// Works on one page; returns how many of its versions stay incomplete, and whether any may be made later.
-    async fn page(&self, page: Vec<IndexedVersion>, targets: &[Slot]) -> (usize, bool) {
-        let lacking = |row: &IndexedVersion| {
-            let lacks = |slot: &Slot| row.missing >> slot.0 & 1 == 1;
-            targets.iter().copied().filter(lacks).collect::<Vec<_>>()
-        };
-        let jobs: Vec<_> = page
-            .into_iter()
-            .flat_map(|row| lacking(&row).into_iter().map(move |slot| (row.clone(), slot)))
-            .collect();
-        let attempts = jobs.into_iter().map(|(row, slot)| async move {
-            // What waits behind a failure at its target is not even tried.
-            if self.failed.lock().contains(&slot) {
-                return (row.version, Attempt::Later);
-            }
-            let attempt = self.repairer.attempt(&row, slot, self.mode).await;
-            match attempt {
-                Attempt::Made => self.made(slot),
-                Attempt::Failed => _ = self.failed.lock().insert(slot),
-                Attempt::Later | Attempt::Hopeless => {}
-            }
-            (row.version, attempt)
-        });
-        let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(COPIES_AT_ONCE).collect().await;
-        let left: HashSet<_> = attempts
-            .iter()
-            .filter(|(_, attempt)| *attempt != Attempt::Made)
-            .map(|(version, _)| *version)
-            .collect();
-        let later = attempts.iter().any(|(_, attempt)| matches!(attempt, Attempt::Later | Attempt::Failed));
-        (left.len(), later)
     }
 }

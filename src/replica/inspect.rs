@@ -192,6 +192,9 @@ impl Inspection {
         if let Some(put) = &self.copy.record.put {
             let mut whole = (self.depth == Depth::Bytes).then(Sha256Hasher::new);
             for part in parts::all(put.size) {
+                if part.number > 0 {
+                    self.pace.pause().await;
+                }
                 if let Some(fault) = self.part(part, put, &mut whole).await {
                     faults.push(fault);
                     whole = None;

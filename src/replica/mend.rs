@@ -73,6 +73,11 @@ impl Mender {
         Self { fleet, key, clock, pace }
     }
 
+    /// Returns this mender at another pace.
+    pub fn at(&self, pace: Pace) -> Self {
+        Self { pace, ..self.clone() }
+    }
+
     /// Writes to `target` what it lacks of a version, and its feed entry; what is there in the right size
     /// is left alone.
     ///
@@ -136,6 +141,9 @@ impl Mender {
                 matches!(object, Object::Record | Object::Feed) && mended.error.is_some();
             if claims_what_failed {
                 break;
+            }
+            if matches!(object, Object::Part(_)) && !mended.objects.is_empty() {
+                self.pace.pause().await;
             }
             match job.write(object).await {
                 Ok(bytes) => {

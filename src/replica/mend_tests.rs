@@ -2,6 +2,7 @@ use super::*;
 use crate::asset::{BLOCK_BYTES, PART_BYTES};
 use crate::provider::{ErrorKind, Operation};
 use crate::replica::memory::{KEY, Made, Memory, fleet};
+use crate::replica::turns::Turns;
 
 const NOW: u64 = 1_795_345_530_000;
 const LARGE: usize = 2 * PART_BYTES as usize + 1;
@@ -44,6 +45,19 @@ async fn a_missing_copy_is_made_in_the_order_of_writing() {
         let order: Vec<_> =
             puts(&set.a).iter().map(|key| key.split_once('/').unwrap().0.to_owned()).collect();
         assert!(order.is_sorted_by_key(|dir| ["blobs", "names", "feed"].iter().position(|at| at == dir)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_two_parts_others_have_their_turn() {
+    let set = set(LARGE).await;
+    let turns = Turns::new(Clock::manual(NOW));
+    turns.client();
+    let mender = set.mender.at(Pace::in_turn(turns.enter().await));
+    tokio::select! {
+        biased;
+        turn = turns.enter() => drop(turn),
+        _ = mender.copy(A, &set.made.copy, &[B, C]) => panic!("it gave its turn back at its end only"),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod pace;
 pub mod retry;
 pub mod source;
 pub mod store;
+pub mod turns;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,10 +1,12 @@
-//! Pacing: how many bytes a second background work may read.
+//! Pacing: how many bytes a second background work may read, and whether it takes turns with clients.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use super::turns::Turn;
 
 /// Limits the bytes read in a second, and counts them; all clones share both.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +15,8 @@ pub struct Pace(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     limit: Option<Limit>,
+    /// Given back with the last clone.
+    turn: Option<Turn>,
     taken: AtomicU64,
 }
 
@@ -39,7 +43,12 @@ impl Pace {
         let burst = u32::try_from(rate).ok().and_then(NonZeroU32::new);
         let limit =
             burst.map(|burst| Limit { limiter: RateLimiter::direct(Quota::per_second(burst)), burst });
-        Self(Arc::new(Inner { limit, taken: AtomicU64::new(0) }))
+        Self(Arc::new(Inner { limit, turn: None, taken: AtomicU64::new(0) }))
+    }
+
+    /// Limits nothing, but ends the turn and waits for the next one between two pieces of the work.
+    pub fn in_turn(turn: Turn) -> Self {
+        Self(Arc::new(Inner { limit: None, turn: Some(turn), taken: AtomicU64::new(0) }))
     }
 
     /// Returns how many bytes were taken so far.
@@ -50,6 +59,9 @@ impl Pace {
     /// Counts `bytes`, and waits until more may be read.
     pub async fn take(&self, bytes: u64) {
         self.0.taken.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(turn) = &self.0.turn {
+            turn.did(bytes);
+        }
         let Some(limit) = &self.0.limit else {
             return;
         };
@@ -60,6 +72,13 @@ impl Pace {
             // A piece is never larger than the burst, so it always fits.
             let _ = limit.limiter.until_n_ready(piece).await;
             left -= u64::from(piece.get());
+        }
+    }
+
+    /// Waits between two pieces of the work, while nothing is asked of a provider.
+    pub async fn pause(&self) {
+        if let Some(turn) = &self.0.turn {
+            turn.pause().await;
         }
     }
 }

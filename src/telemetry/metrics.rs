@@ -144,6 +144,9 @@ metrics! {
     copies_missing: Family<ProviderLabels, Gauge<i64>> = "copies_missing", "Known versions without a copy";
     oldest_missing_seconds: Family<ProviderLabels, Gauge<i64>> = "oldest_missing_seconds", "Age of the oldest version whose copy is missing";
     copies_made_per_second: Family<ProviderLabels, Gauge<f64, AtomicU64>> = "copies_made_per_second", "Copies made by repair within the last minute";
+    repair_yielding: Gauge<i64> = "repair_yielding", "1 while repair yields to clients";
+    repair_copies_at_once: Gauge<i64> = "repair_copies_at_once", "Copies that repair may make at the same time";
+    repair_rest_factor: Gauge<f64, AtomicU64> = "repair_rest_factor", "How long repair rests at most, as a multiple of its work before";
     retention_removed: Family<ProviderLabels, Counter> = "retention_removed", "Copies and orphans that retention removed";
     retention_planned: Family<ProviderLabels, Gauge<i64>> = "retention_planned", "Copies and orphans that the last plan would remove";
     retention_braked: Gauge<i64> = "retention_braked", "1 while a plan to remove too much waits for an operator";
@@ -158,5 +161,12 @@ impl Metrics {
         self.copies_missing.get_or_create(labels).set(whole(missing));
         self.oldest_missing_seconds.get_or_create(labels).set(whole(oldest_seconds.unwrap_or(0)));
         self.copies_made_per_second.get_or_create(labels).set(rate);
+    }
+
+    /// Sets how repair yields to clients.
+    pub fn repair_pacing(&self, yielding: bool, copies_at_once: usize, rest_factor: f64) {
+        self.repair_yielding.set(i64::from(yielding));
+        self.repair_copies_at_once.set(i64::try_from(copies_at_once).unwrap_or(i64::MAX));
+        self.repair_rest_factor.set(rest_factor);
     }
 }

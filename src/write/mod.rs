@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::asset::{AssetName, Blake3, Record, RecordKey, Sha256};
@@ -37,6 +37,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::health::monitor::Monitor;
 use crate::provider::{Fleet, ProviderId};
+use crate::replica::turns::Turns;
 use crate::task::Tasks;
 
 /// What a client asks to be stored; everything is checked but the bytes.
@@ -188,6 +189,8 @@ pub struct Parts {
     /// From which difference to most providers' clocks on nothing is stamped, in milliseconds; usually
     /// [`CLOCK_OFFSET_MS_MAX`]. Order holds without a limit, too.
     pub clock_offset_ms_max: u64,
+    /// Told of clients, so that work in the background can yield.
+    pub turns: Turns,
 }
 
 /// What the flow shares between writes.
@@ -226,6 +229,9 @@ impl Writer {
     ///
     /// Once the body has arrived the write goes on though the caller is dropped; before, it ends.
     pub async fn put(&self, request: PutRequest, body: BodyStream) -> Result<Receipt, WriteError> {
+        let turns = self.0.turns.clone();
+        turns.client();
+        let body = body.inspect(move |_| turns.client()).boxed();
         let (reply, answer) = oneshot::channel();
         drop(self.0.tasks.spawn("put", commit::put(self.0.clone(), request, body, reply)));
         answer.await.unwrap_or_else(|_| Err(lost()))
@@ -241,6 +247,7 @@ impl Writer {
     ///
     /// The delete goes on though the caller is dropped.
     pub async fn delete(&self, name: AssetName) -> Result<Option<Receipt>, WriteError> {
+        self.0.turns.client();
         let (reply, answer) = oneshot::channel();
         drop(self.0.tasks.spawn("delete", commit::delete(self.0.clone(), name, reply)));
         answer.await.unwrap_or_else(|_| Err(lost()))

@@ -11,7 +11,7 @@ use crate::{bytes, site};
 
 const LACKS: Slot = Slot(2);
 /// More than what a step works on at the same time, so that an older copy waits behind the newer ones.
-const STUCK: usize = 5;
+const STUCK: usize = 9;
 
 async fn put(stack: &Stack, name: &str) -> Receipt {
     let mut put = request(name);

@@ -23,6 +23,7 @@ use triplicate::provider::metered::Metered;
 use triplicate::provider::{Budget, Fleet, Observer, Provider, ProviderId, Slot, Trust};
 use triplicate::read::{self, ReadError, Reader, Wanted};
 use triplicate::repair::{self, Repairer};
+use triplicate::replica::turns::Turns;
 use triplicate::retention::{self, Retention};
 use triplicate::task::Tasks;
 use triplicate::telemetry::Telemetry;
@@ -123,6 +124,7 @@ impl Stack {
         let cache = BlockCache::new(cache_bytes);
         let path = state.join("cache");
         let disk = DiskCache::open(&path, disk_bytes, &tasks, telemetry.clone(), clock.clone());
+        let turns = Turns::new(clock.clone());
         let reader = Reader::new(read::Parts {
             fleet: fleet.clone(),
             catalog: catalog.clone(),
@@ -133,6 +135,7 @@ impl Stack {
             telemetry: telemetry.clone(),
             budget,
             tasks: tasks.clone(),
+            turns: turns.clone(),
         });
         let writer = Writer::new(write::Parts {
             fleet: fleet.clone(),
@@ -143,6 +146,7 @@ impl Stack {
             tasks: tasks.clone(),
             patience: Duration::from_secs(30),
             clock_offset_ms_max,
+            turns: turns.clone(),
         });
         let repairer = Repairer::new(repair::Parts {
             fleet: fleet.clone(),
@@ -151,6 +155,7 @@ impl Stack {
             key: KEY,
             clock: clock.clone(),
             telemetry: telemetry.clone(),
+            turns,
         });
         let retention = retention_over(&catalog, &monitor, &telemetry);
         let pollers = fleet.slots().map(|slot| FeedPoller::new(catalog.clone(), slot)).collect();

@@ -16,11 +16,12 @@ const MATRIX: (&str, &str) =
 /// Faults that two providers have at once, with the names of the drills.
 const TWICE: [(&str, Kind); 2] = [("two-refused", Kind::Refused), ("two-flipped-bit", Kind::FlippedBit)];
 /// Those that have a file of their own.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("tail", include_str!("../scenarios/tail.yaml")),
     ("tail-unhedged", include_str!("../scenarios/tail-unhedged.yaml")),
     ("mid-body", include_str!("../scenarios/mid-body.yaml")),
     ("stampede", include_str!("../scenarios/stampede.yaml")),
+    ("debt", include_str!("../scenarios/debt.yaml")),
     ("year", include_str!("../scenarios/year.yaml")),
 ];
 

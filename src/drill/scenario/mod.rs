@@ -84,6 +84,8 @@ pub(super) struct Phase {
     pub length: Option<Duration>,
     /// What it ends with, unless its time is over before.
     pub until: Option<Until>,
+    /// Whether writers rest meanwhile.
+    pub writers_rest: bool,
     /// What is wrong meanwhile.
     pub faults: Vec<Fault>,
 }

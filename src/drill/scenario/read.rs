@@ -44,7 +44,7 @@ const LOAD_KEYS: &[&str] = &[
     "readers", "assets", "sizes", "ranges", "pace", "together", "writers", "writes", "deletes", "cache",
     "hedging",
 ];
-const PHASE_KEYS: &[&str] = &["name", "reads", "for", "until", "faults"];
+const PHASE_KEYS: &[&str] = &["name", "reads", "for", "until", "writers", "faults"];
 const FAULT_KEYS: &[&str] = &["at", "fault", "share", "methods", "prefix", "delay", "after"];
 
 /// The names of the providers, in the order of the configuration.
@@ -200,6 +200,7 @@ fn phase(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>
     let reads = section.read("reads", findings, |text| scalar::integer(text, &(1..=READS_MAX)));
     let length = section.read("for", findings, |text| scalar::duration(text, &PHASE_LENGTHS));
     let until = section.read("until", findings, until);
+    let writers_rest = section.read("writers", findings, writers_rest).unwrap_or(until.is_some());
     if section.get("reads").is_none() && section.get("for").is_none() {
         findings.error(item.at, &item.path, "has no end: add `reads: 2000` or `for: 10s`");
     } else if let (Some(until), None) = (section.get("until"), section.get("for")) {
@@ -208,7 +209,7 @@ fn phase(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>
     let faults = section.list("faults", findings);
     let faults = faults.iter().filter_map(|item| fault(item, providers, findings)).collect();
     let reads = reads.map(|reads| reads as u64);
-    Some(Phase { name: name?, reads, length, until, faults })
+    Some(Phase { name: name?, reads, length, until, writers_rest, faults })
 }
 
 fn fault(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>) -> Option<Fault> {
@@ -263,6 +264,13 @@ fn until(text: &str) -> Result<Until, String> {
         "healthy" => Ok(Until::Healthy),
         "recovered" => Ok(Until::Recovered),
         _ => Err("is nothing to wait for: `healthy`, `recovered`".to_owned()),
+    }
+}
+
+fn writers_rest(text: &str) -> Result<bool, String> {
+    match text {
+        "rest" => Ok(true),
+        _ => Err("is nothing that writers do in one phase only: `rest`".to_owned()),
     }
 }
 

@@ -245,6 +245,7 @@ async fn a_foreign_provider_is_never_probed() {
 #[tokio::test(start_paused = true)]
 async fn a_look_that_is_still_under_way_is_no_proof_against_a_provider() {
     let watch = Watch::new().await;
+    watch.monitor.look(ONE).await.unwrap();
     watch.faulty.set(Operation::Get, Fault::Delay(Duration::from_millis(100)));
     let later = async |after, confirms: bool| {
         sleep(Duration::from_millis(after)).await;
