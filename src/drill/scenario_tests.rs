@@ -125,7 +125,7 @@ fn all_errors_of_a_scenario_are_told_together() {
 fn every_built_in_drill_can_be_played() {
     let names = names();
     let all = builtin::all();
-    assert_eq!(all.len(), Kind::ALL.len() + 8);
+    assert_eq!(all.len(), Kind::ALL.len() + 9);
     for (name, about) in all {
         let scenario = builtin::find(&name, Providers(&names)).unwrap().unwrap();
         assert_eq!(scenario.name, name);

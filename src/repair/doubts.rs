@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use super::Repairer;
@@ -21,10 +22,14 @@ use crate::replica::SealedRecord;
 use crate::replica::inspect::{Depth, FaultKind, Inspection, list_blob};
 use crate::replica::pace::Pace;
 
-/// Between two looks at the same provider.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// How many versions are looked at in one go, and remembered so that they are not looked at again.
-const LOOKED_AT_MAX: usize = 4_096;
+/// Between two passes over the uploads in doubt, once all that are known were looked at.
+const PASS_EVERY: Duration = Duration::from_secs(20);
+/// How many copies are looked at in one step, so that no step takes long.
+const LOOKS_AT_MOST: usize = 64;
+/// How many copies are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 4;
+/// How many uploads are in doubt at most, the newest; more are left to audits.
+const DOUBTED_MAX: usize = 4_096;
 
 /// What was looked at of one provider.
 #[derive(Debug, Default)]
@@ -32,45 +37,49 @@ pub(super) struct Looked {
     /// When the canary was written that it is about.
     since: Option<DateTime<Utc>>,
     /// The versions that were found whole, or came under suspicion, since.
-    looked_at: HashSet<Version>,
+    versions: HashSet<Version>,
     not_before: Option<Instant>,
 }
 
 impl Repairer {
-    /// Looks at the copies that may have been torn at a provider that was refilled lately.
+    /// Looks at some of the copies that may have been torn at a provider that was refilled lately.
     pub(super) async fn doubt(&self, slot: Slot) {
         let parts = self.parts();
         let Some(doubts) = parts.monitor.board().doubts(slot).filter(|it| self.is_due(slot, it.since)) else {
             return;
         };
-        let uploaded = parts.catalog.uploaded_between(doubts.from_ms, doubts.to_ms, LOOKED_AT_MAX);
-        let Ok(uploaded) = uploaded.await else { return };
-        for row in uploaded {
-            let held = row.missing >> slot.0 & 1 == 0;
-            let looked_at = self.0.doubts[slot.0].lock().looked_at.contains(&row.version);
-            if !held || looked_at || parts.catalog.is_writing(row.version.upload) {
-                continue;
-            }
-            if let Some(whole) = self.is_whole(&row, slot).await {
-                if !whole {
-                    parts.catalog.suspect(row.name, row.version, slot).await;
-                }
-                self.0.doubts[slot.0].lock().looked_at.insert(row.version);
-            }
+        let uploaded = parts.catalog.uploaded_between(doubts.from_ms, doubts.to_ms, DOUBTED_MAX);
+        let Ok(mut uploaded) = uploaded.await else { return };
+        uploaded.retain(|row| self.is_in_doubt(row, slot));
+        if uploaded.is_empty() {
+            self.0.looked[slot.0].lock().not_before = Some(parts.clock.now() + PASS_EVERY);
+            return;
         }
+        uploaded.truncate(LOOKS_AT_MOST);
+        let looks = uploaded.into_iter().map(|row| async move {
+            let Some(whole) = self.is_whole(&row, slot).await else { return };
+            if !whole {
+                parts.catalog.suspect(row.name, row.version, slot).await;
+            }
+            self.0.looked[slot.0].lock().versions.insert(row.version);
+        });
+        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect::<()>().await;
     }
 
     fn is_due(&self, slot: Slot, since: DateTime<Utc>) -> bool {
         let now = self.parts().clock.now();
-        let mut looked = self.0.doubts[slot.0].lock();
+        let mut looked = self.0.looked[slot.0].lock();
         if looked.since != Some(since) {
             *looked = Looked { since: Some(since), ..Looked::default() };
         }
-        let due = looked.not_before.is_none_or(|at| now >= at);
-        if due {
-            looked.not_before = Some(now + LOOK_EVERY);
-        }
-        due
+        looked.not_before.is_none_or(|at| now >= at)
+    }
+
+    /// Tells whether the index calls a copy complete that nobody has looked at.
+    fn is_in_doubt(&self, row: &IndexedVersion, slot: Slot) -> bool {
+        let held = row.missing >> slot.0 & 1 == 0;
+        let read = row.record.is_some() && !self.parts().catalog.is_writing(row.version.upload);
+        held && read && !self.0.looked[slot.0].lock().versions.contains(&row.version)
     }
 
     /// Tells whether all objects of a copy are listed; `None` where that cannot be said now.

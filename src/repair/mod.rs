@@ -91,7 +91,7 @@ struct Inner {
     postponed: Postponed,
     refill: Mutex<establish::Refill>,
     /// What was looked at since each provider was made complete.
-    doubts: Vec<Mutex<doubts::Looked>>,
+    looked: Vec<Mutex<doubts::Looked>>,
     /// How fast copies are made at each provider.
     rates: Vec<Mutex<Rate>>,
 }
@@ -116,9 +116,9 @@ impl Repairer {
             Mender::new(parts.fleet.clone(), parts.key.clone(), parts.clock.clone(), Pace::unlimited());
         let hopeless = Lately::new(HOPELESS_MAX, HOPELESS_FOR);
         let rates = parts.fleet.slots().map(|_| Mutex::default()).collect();
-        let doubts = parts.fleet.slots().map(|_| Mutex::default()).collect();
+        let looked = parts.fleet.slots().map(|_| Mutex::default()).collect();
         let (postponed, refill) = (Postponed::default(), Mutex::default());
-        Self(Arc::new(Inner { parts, mender, hopeless, postponed, refill, doubts, rates }))
+        Self(Arc::new(Inner { parts, mender, hopeless, postponed, refill, looked, rates }))
     }
 
     /// Makes the copies that healthy and trusted providers lack.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,27 +24,12 @@ const COPIES: usize = 500;
 /// A read begins so often.
 const READ_EVERY: Duration = Duration::from_millis(5);
 
-/// A line that several providers share: each call takes a millisecond, and one for bytes of an asset as many more
-/// as `weight` says for every other call that is under way.
-#[derive(Debug, Default)]
-struct Line {
-    weight: AtomicU32,
-    under_way: AtomicU32,
-}
+/// How long the way to a provider is.
+const WAY: Duration = Duration::from_millis(1);
 
-impl Line {
-    async fn pass(&self, is_heavy: bool) {
-        let others = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let weight = if is_heavy { self.weight.load(Ordering::Relaxed) } else { 0 };
-        let took = 1 + others * weight;
-        tokio::time::sleep(Duration::from_millis(u64::from(took))).await;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A provider at the end of a line.
+/// A provider to which each call takes a while.
 #[derive(Debug)]
-struct Distant(Arc<dyn Provider>, Arc<Line>);
+struct Distant(Arc<dyn Provider>);
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -63,17 +47,17 @@ impl Provider for Distant {
     }
 
     async fn put(&self, key: &Key, payload: &Payload, content_type: &str) -> Result<()> {
-        self.1.pass(false).await;
+        tokio::time::sleep(WAY).await;
         self.0.put(key, payload, content_type).await
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Download> {
-        self.1.pass(key.as_str().starts_with("blobs/")).await;
+        tokio::time::sleep(WAY).await;
         self.0.get(key, range).await
     }
 
     async fn stat(&self, key: &Key) -> Result<Entry> {
-        self.1.pass(false).await;
+        tokio::time::sleep(WAY).await;
         self.0.stat(key).await
     }
 
@@ -82,7 +66,7 @@ impl Provider for Distant {
     }
 
     async fn list_dir(&self, dir: &str) -> Result<DirListing> {
-        self.1.pass(false).await;
+        tokio::time::sleep(WAY).await;
         self.0.list_dir(dir).await
     }
 
@@ -99,12 +83,12 @@ impl Provider for Distant {
     }
 }
 
-/// A gateway whose third provider missed [`COPIES`] uploads and is back, and the line to all of them.
-async fn indebted() -> (tempfile::TempDir, Stack, Arc<Line>) {
+/// A gateway whose third provider missed [`COPIES`] uploads and is back.
+async fn indebted() -> (tempfile::TempDir, Stack) {
     // In memory where there is such a folder: what disks cost is not what this is about.
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let (clock, line) = (Clock::seeded(NOW, 1), Arc::new(Line::default()));
-    let distant = |name| Arc::new(Distant(disk(folder.path(), name, &clock), line.clone()));
+    let clock = Clock::seeded(NOW, 1);
+    let distant = |name| Arc::new(Distant(disk(folder.path(), name, &clock)));
     let third = Arc::new(Faulty::new(distant("c")));
     let providers: Vec<Arc<dyn Provider>> = vec![distant("a"), distant("b"), third.clone()];
     let mut stack = Stack::new(providers, clock, 0);
@@ -121,7 +105,7 @@ async fn indebted() -> (tempfile::TempDir, Stack, Arc<Line>) {
     stack.recover().await;
     stack.poll().await;
     assert_eq!(missing(&stack).await, COPIES as u64);
-    (folder, stack, line)
+    (folder, stack)
 }
 
 async fn missing(stack: &Stack) -> u64 {
@@ -152,7 +136,7 @@ async fn repair_beside_clients(stack: &Stack) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn repair_hurries_when_nobody_reads() {
-    let (_folder, stack, _line) = indebted().await;
+    let (_folder, stack) = indebted().await;
     assert!(!stack.repairer.pacing().yielding);
     let began = Instant::now();
     stack.repairer.step().await;
@@ -163,7 +147,7 @@ async fn repair_hurries_when_nobody_reads() {
 
 #[tokio::test(start_paused = true)]
 async fn repair_beside_clients_that_do_not_feel_it_becomes_faster() {
-    let (_folder, stack, _line) = indebted().await;
+    let (_folder, stack) = indebted().await;
     stack.get("0.png").await.unwrap();
     let before = stack.repairer.pacing();
     repair_beside_clients(&stack).await;
