@@ -212,8 +212,13 @@ impl Board {
 
     pub(super) fn lost(&self, slot: Slot, class: SizeClass, began: Instant) {
         self.change(slot, "others always deliver first", |state, now, die| {
-            state.figures.waited_in_vain(class, now.duration_since(began), now);
-            state.breaker.on_strike(now, die);
+            let waited = now.duration_since(began);
+            // A distant provider that is tried out is left before it could have delivered.
+            let is_slow = waited >= state.figures.hedge_after(class, now);
+            state.figures.waited_in_vain(class, waited, now);
+            if is_slow {
+                state.breaker.on_strike(now, die);
+            }
         });
         self.show_latency(slot);
     }
@@ -382,7 +387,7 @@ impl Observer for Board {
             }
             None => match operation {
                 // The provider confirmed what it holds.
-                Operation::Put => state.breaker.on_success(now),
+                Operation::Put => state.breaker.on_sign(now),
                 // The bytes may be wrong: who verifies them tells.
                 Operation::Get | Operation::Stat => state.breaker.on_answer(now),
                 // These work at a provider whose objects cannot be read.

@@ -3,7 +3,7 @@
 //! Pure: it takes times, dice and outcomes, and keeps a state. An open provider is never forbidden, only last.
 //!
 //! * Closed → Open: five faults in a row; less than 80 % success of at least ten outcomes in ten seconds; five
-//!   lost races in a row without a success between; three failed probes in a row; at once for a refused key, a
+//!   lost races in a row without a good read between; three failed probes in a row; at once for a refused key, a
 //!   missing bucket, or a probe that came back changed.
 //! * Open → HalfOpen: a wait is over, and then a probe succeeds. The wait doubles with each return that failed
 //!   and each probe that failed, up to a minute. A good look at the canary takes the failed probes back: a
@@ -39,6 +39,8 @@ const OPEN_FIRST: Duration = Duration::from_secs(1);
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// So many successes close it.
 const TRIALS: u32 = 3;
+/// After so long in HalfOpen, in which a read would have been tried if there were any, uploads and looks close it.
+const SIGNS_SUFFICE_AFTER: Duration = Duration::from_secs(3);
 /// For how long after closing it gets less than its share of requests.
 const SLOW_START: Duration = Duration::from_secs(10);
 /// The share of requests that it gets right after closing.
@@ -76,6 +78,7 @@ enum Phase {
     },
     Open(Open),
     HalfOpen {
+        since: Instant,
         successes: u32,
     },
 }
@@ -148,14 +151,27 @@ impl Breaker {
         (SLOW_START_SHARE + (1.0 - SLOW_START_SHARE) * grown).min(1.0)
     }
 
-    /// Takes note of a success: bytes that were verified, or an upload that the provider confirmed.
+    /// Takes note of a read that succeeded: bytes that were verified.
     pub fn on_success(&mut self, now: Instant) {
-        self.on_progress();
+        self.strikes = None;
+        self.succeed(now, Duration::ZERO);
+    }
+
+    /// Takes note of any other success: an upload that the provider confirmed, a good look, a probe. It takes no
+    /// lost race back: a provider that takes uploads and shows its canary may stall in every read all the same.
+    /// For the same reason it closes a half-open breaker only where no read has been tried for a while.
+    pub fn on_sign(&mut self, now: Instant) {
+        self.succeed(now, SIGNS_SUFFICE_AFTER);
+    }
+
+    fn succeed(&mut self, now: Instant, half_open_for: Duration) {
+        self.faults = 0;
         self.window.success(now);
-        if let Phase::HalfOpen { successes } = &mut self.phase {
+        if let Phase::HalfOpen { since, successes } = &mut self.phase {
             *successes += 1;
-            if *successes >= TRIALS {
+            if *successes >= TRIALS && now.duration_since(*since) >= half_open_for {
                 self.phase = Phase::Closed { since: Some(now) };
+                self.strikes = None;
                 self.window = Window::default();
             }
         }
@@ -214,10 +230,10 @@ impl Breaker {
         match self.phase {
             Phase::Open(open) if now >= open.until => {
                 self.on_progress();
-                self.phase = Phase::HalfOpen { successes: 0 };
+                self.phase = Phase::HalfOpen { since: now, successes: 0 };
             }
             Phase::Open(_) => {}
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => self.on_success(now),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => self.on_sign(now),
         }
     }
 
@@ -246,7 +262,7 @@ impl Breaker {
     pub fn on_look(&mut self, ours: bool, now: Instant) {
         match &mut self.phase {
             Phase::Open(open) => open.until = open.until.min((open.since + open.least).max(now)),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } if ours => self.on_success(now),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } if ours => self.on_sign(now),
             Phase::Closed { .. } | Phase::HalfOpen { .. } => {}
         }
     }

@@ -126,6 +126,21 @@ async fn lost_races_between_successes_never_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn uploads_and_looks_take_no_lost_race_back() {
+    let start = Instant::now();
+    let mut breaker = Breaker::default();
+    for index in 0..5 {
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        let now = start + ms(index * 100);
+        breaker.on_strike(now, 0.5);
+        breaker.on_sign(now);
+        breaker.on_look(true, now);
+        breaker.on_probe(now);
+    }
+    assert_eq!(breaker.state(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_failed_probe_doubles_the_wait_up_to_a_minute() {
     let mut now = Instant::now();
     let mut breaker = opened(now);

@@ -14,6 +14,8 @@ const SMALL_BYTES_MAX: u64 = 64 * 1024;
 const PREFERRED_SHARE: f64 = 0.8;
 /// The share of plans that put another healthy provider first, so that its figures stay alive.
 const EXPLORED_SHARE: f64 = 0.01;
+/// Who is tried out is waited for so many times as long as the best at most.
+const TRIED_FOR: u32 = 2;
 /// Makes independent numbers out of one throw; slots have smaller ones.
 const SALT_EXPLORE: u64 = 1 << 32;
 /// As above, for the choice of whom to explore.
@@ -137,8 +139,9 @@ fn explore(plan: &mut [Candidate], die: u64) {
     let choice = ((throw(die, SALT_CHOICE) * others as f64) as usize).min(others - 1);
     let mut healthy = plan.iter().enumerate().skip(1).filter(|(_, candidate)| candidate.healthy);
     let Some((index, _)) = healthy.nth(choice) else { return };
-    // Who is tried out is waited for no longer than the best would have been.
-    plan[index].hedge_after = plan[index].hedge_after.min(best.hedge_after);
+    // Who is tried out is waited for not much longer than the best would have been: long enough to show whether
+    // it delivers, if it is about as near.
+    plan[index].hedge_after = plan[index].hedge_after.min(best.hedge_after.saturating_mul(TRIED_FOR));
     plan[..=index].rotate_right(1);
 }
 

@@ -78,7 +78,10 @@ fn one_plan_in_a_hundred_explores() {
     for die in dice(0x7219).take(100_000) {
         let plan = rank(standings.to_vec(), Some(die));
         firsts[plan[0].slot.0] += 1;
-        assert!(plan[0].hedge_after <= ms(50), "whoever is tried out is waited for as the best would be");
+        assert!(
+            plan[0].hedge_after <= ms(100),
+            "whoever is tried out is waited for twice as long as the best at most"
+        );
         assert_eq!(plan.len(), 3);
     }
     let explored = firsts[1] + firsts[2];

@@ -231,13 +231,14 @@ impl Stack {
         }
     }
 
-    /// Looks and probes as the monitors do after a return: a probe lets a provider that was down be tried,
-    /// and a look and a probe twice close its breaker.
+    /// Looks and probes as the monitors do after a return: a probe lets a provider that was down be tried, and
+    /// where nobody reads, looks and probes close its breaker some seconds later.
     pub async fn recover(&self) {
-        for slot in self.fleet.slots() {
-            for _ in 0..3 {
+        for _ in 0..5 {
+            for slot in self.fleet.slots() {
                 self.monitor.step(slot).await;
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 

@@ -287,3 +287,15 @@ async fn an_open_provider_says_since_when_and_until_when() {
     advance(ms(5_000)).await;
     assert_eq!(board.snapshot()[0].next_probe_s, Some(0.0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_distant_provider_that_is_left_before_its_time_is_not_taken_to_be_down() {
+    let board = board(2);
+    deliver(&board, 1, SMALL, 150).await;
+    for _ in 0..20 {
+        let asked = board.ask(Slot(1), SMALL);
+        advance(ms(100)).await;
+        asked.lost();
+    }
+    assert!(board.is_healthy(Slot(1)));
+}
