@@ -13,7 +13,9 @@
 //! 5. After the poll, a few older minutes are swept for entries that came late (`super::sweep`). What was
 //!    written before this gateway watched says nothing new of a version that the index knows: a copy may be
 //!    under suspicion since.
-//! 6. An entry that was seen and is gone from its minute puts the copy under suspicion.
+//! 6. When no feed could be followed for longer than the index may rest on, it is emptied and loaded anew
+//!    (`super::outdated`).
+//! 7. An entry that was seen and is gone from its minute puts the copy under suspicion.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -114,6 +116,9 @@ impl FeedPoller {
     ///
     /// The provider did not answer, or the index took nothing; what was taken before is kept.
     pub async fn step(&mut self) -> Result<(), LoadError> {
+        if self.was_cut_off().await? {
+            self.catalog.unload();
+        }
         if !self.catalog.is_loaded(self.slot) || self.is_astray() {
             (self.horizon_ms, self.cursor) = (None, None);
         }
@@ -128,12 +133,25 @@ impl FeedPoller {
         self.sweep().await
     }
 
+    /// Tells whether neither this feed nor any other was followed for longer than the index may rest on.
+    async fn was_cut_off(&self) -> Result<bool, LoadError> {
+        let reach_ms = u64::try_from(self.catalog.parts().reach().as_millis()).unwrap_or(u64::MAX);
+        let is_long_ago = |horizon_ms: u64| horizon_ms.saturating_add(reach_ms) < self.now_ms();
+        if !self.catalog.is_loaded(self.slot) || !self.horizon_ms.is_some_and(is_long_ago) {
+            return Ok(false);
+        }
+        // The answer tells the provider's time: it may be our clock that was wrong.
+        self.list(self.now_ms() / MINUTE_MS).await?;
+        Ok(self.catalog.is_outdated(self.now_ms() / MINUTE_MS).await?)
+    }
+
     async fn load(&mut self) -> Result<u64, LoadError> {
         let wait = self.load_again.map_or(LOAD_AGAIN[0], |(_, wait)| (wait * 2).min(LOAD_AGAIN[1]));
         self.load_again = Some((self.catalog.parts().clock.now() + wait, wait));
         // The first answer of the provider tells its clock.
         self.list(self.now_ms() / MINUTE_MS).await?;
         self.catalog.answered();
+        self.catalog.empty_if_outdated(self.now_ms() / MINUTE_MS).await?;
         if let Some(minute) = self.catalog.load_snapshot(self.slot).await {
             let start_ms = minute.saturating_sub(LATE_MINUTES) * MINUTE_MS;
             self.load_again = None;
@@ -215,7 +233,9 @@ impl FeedPoller {
         let ids: Vec<_> = recent.map(|(minute, seen)| ((*minute, seen.version), seen.name)).collect();
         let sightings = new.into_iter().map(|(_, seen)| seen).collect();
         match cursor {
-            Some(cursor) => self.catalog.apply_feed(self.slot, cursor, sightings).await?,
+            Some(cursor) => {
+                self.catalog.apply_feed(self.slot, self.cursor, cursor, sightings).await?;
+            }
             None => self.catalog.apply(sightings).await?,
         }
         self.cursor = cursor;

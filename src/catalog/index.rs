@@ -111,17 +111,25 @@ impl Index {
         })
     }
 
-    /// Adds what a feed showed, and where its polling goes on.
+    /// Adds what a feed showed, and moves the place where its polling goes on from `before` to `cursor`; where
+    /// it is no longer there, because the index was emptied, it stays unknown.
     ///
     /// # Errors
     ///
     /// Nothing was added.
-    pub fn apply_feed(&self, slot: Slot, cursor: u64, sightings: &[Sighting]) -> Result<()> {
+    pub fn apply_feed(
+        &self,
+        slot: Slot,
+        before: Option<u64>,
+        cursor: u64,
+        sightings: &[Sighting],
+    ) -> Result<()> {
         self.write(|transaction| {
             sightings.iter().try_for_each(|seen| self.add(transaction, seen, Names::Listed))?;
-            let mut statement = transaction
-                .prepare_cached("INSERT OR REPLACE INTO cursors (slot, minute) VALUES (?1, ?2)")?;
-            statement.execute(params![as_i64(slot.0 as u64), as_i64(cursor)]).map(drop)
+            let text = "INSERT OR REPLACE INTO cursors (slot, minute) SELECT ?1, ?2
+                WHERE ?3 IS NULL OR EXISTS (SELECT 1 FROM cursors WHERE slot = ?1 AND minute = ?3)";
+            let values = params![as_i64(slot.0 as u64), as_i64(cursor), before.map(as_i64)];
+            transaction.prepare_cached(text)?.execute(values).map(drop)
         })
     }
 

@@ -75,7 +75,10 @@ fn the_index_survives_reopening_and_remembers_its_cursors() {
     let dir = tempfile::tempdir().unwrap();
     let (index, made) = open(&dir);
     assert!(made);
-    index.apply_feed(Slot(2), 29_000_000, &[seen("x", 5, &[2])]).unwrap();
+    index.apply_feed(Slot(2), None, 28_999_999, &[seen("x", 5, &[2])]).unwrap();
+    index.apply_feed(Slot(2), Some(28_999_999), 29_000_000, &[]).unwrap();
+    // Who polled while the index was emptied leaves no cursor: nothing before it was loaded.
+    index.apply_feed(Slot(0), Some(28_999_999), 29_000_000, &[]).unwrap();
     drop(index);
     let (index, made) = open(&dir);
     assert!(!made);

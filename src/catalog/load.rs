@@ -133,6 +133,7 @@ impl Catalog {
     pub(super) async fn apply_feed(
         &self,
         slot: Slot,
+        before: Option<FeedMinute>,
         cursor: FeedMinute,
         mut sightings: Vec<Sighting>,
     ) -> Result<(), IndexUnusable> {
@@ -144,7 +145,7 @@ impl Catalog {
         }
         let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
         let heard = sightings.len() as u64;
-        self.change(names, move |index| index.apply_feed(slot, cursor, &sightings)).await?;
+        self.change(names, move |index| index.apply_feed(slot, before, cursor, &sightings)).await?;
         self.0.heard.fetch_add(heard, Ordering::Relaxed);
         Ok(())
     }

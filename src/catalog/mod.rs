@@ -7,8 +7,8 @@
 //!
 //! Invariants: a version that the catalog has shown is never hidden again but by
 //! [`Catalog::mark_uncommitted`], and forgotten only once no provider lists it ([`expiry`]); an index that is
-//! too old to be brought up to date from the feeds is thrown away at the start; the index can be deleted
-//! whenever the gateway is stopped.
+//! too old to be brought up to date from the feeds is thrown away, at the start or after a long absence
+//! (`outdated`); the index can be deleted whenever the gateway is stopped.
 
 pub mod debts;
 pub mod expiry;
@@ -18,6 +18,7 @@ pub mod known;
 pub mod listing;
 pub mod load;
 pub mod marks;
+mod outdated;
 pub mod patrol;
 mod recent;
 pub mod records;
@@ -94,7 +95,7 @@ struct Inner {
     was_fresh: AtomicBool,
     /// How many entries the feeds have shown.
     heard: AtomicU64,
-    /// Held while a snapshot is looked for and loaded.
+    /// Held while a snapshot is looked for and loaded, and while an outdated index is emptied.
     loading: AsyncMutex<()>,
     feeds: Mutex<Vec<FeedState>>,
     marks: Marks,

@@ -214,11 +214,10 @@ impl Board {
         self.change(slot, "others always deliver first", |state, now, die| {
             let waited = now.duration_since(began);
             // A distant provider that is tried out is left before it could have delivered.
-            let is_slow = waited >= state.figures.hedge_after(class, now);
-            state.figures.waited_in_vain(class, waited, now);
-            if is_slow {
+            if state.figures.is_slow(class, waited, now) {
                 state.breaker.on_strike(now, die);
             }
+            state.figures.waited_in_vain(class, waited, now);
         });
         self.show_latency(slot);
     }

@@ -40,7 +40,7 @@ const OPEN_MAX: Duration = Duration::from_secs(60);
 /// So many successes close it.
 const TRIALS: u32 = 3;
 /// After so long in HalfOpen, in which a read would have been tried if there were any, uploads and looks close it.
-const SIGNS_SUFFICE_AFTER: Duration = Duration::from_secs(3);
+const SIGNS_SUFFICE_AFTER: Duration = Duration::from_secs(2);
 /// For how long after closing it gets less than its share of requests.
 const SLOW_START: Duration = Duration::from_secs(10);
 /// The share of requests that it gets right after closing.

@@ -20,6 +20,8 @@ const HEDGE_MIN: Duration = Duration::from_millis(20);
 const HEDGE_MAX: Duration = Duration::from_millis(400);
 /// When the next provider is asked while too little is known of this one.
 const HEDGE_UNKNOWN: Duration = Duration::from_millis(200);
+/// A wait is long from this part of the usual tail on, which is known to a tenth.
+const SLOW_FROM: f64 = 0.8;
 /// A body stands still no sooner.
 const STALL_MIN: Duration = Duration::from_millis(250);
 /// A body stands still no later; so long also while too little is known.
@@ -31,6 +33,8 @@ const THROUGHPUT_UNKNOWN: f64 = 16.0 * 1024.0 * 1024.0;
 struct Class {
     latency: Latency,
     first_blocks: Quantiles,
+    /// Of those, the ones that came.
+    delivered: Quantiles,
 }
 
 /// The figures of one provider.
@@ -48,6 +52,7 @@ impl Figures {
         let class = self.class_mut(class);
         class.latency.observe(took, now);
         class.first_blocks.observe(took, now);
+        class.delivered.observe(took, now);
     }
 
     /// Takes note of a first block that was waited for in vain. It is among the samples of the tail: without
@@ -96,6 +101,12 @@ impl Figures {
     pub(super) fn hedge_after(&self, class: SizeClass, now: Instant) -> Duration {
         let tail = self.class(class).first_blocks.at(HEDGE_QUANTILE, now);
         tail.unwrap_or(HEDGE_UNKNOWN).clamp(HEDGE_MIN, HEDGE_MAX)
+    }
+
+    /// Tells whether a wait is longer than it usually is until the provider delivers.
+    pub(super) fn is_slow(&self, class: SizeClass, waited: Duration, now: Instant) -> bool {
+        let usual = self.class(class).delivered.at(HEDGE_QUANTILE, now).unwrap_or(HEDGE_UNKNOWN);
+        waited >= usual.clamp(HEDGE_MIN, HEDGE_MAX).mul_f64(SLOW_FROM)
     }
 
     /// Returns after which time without the next block a body stands still.

@@ -26,7 +26,8 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
     let provider = ProviderStatus { health, repair };
     let tally = Tally { provider: "s3-one".into(), held: 900, planned: 500, ..Tally::default() };
     let at = crate::clock::to_utc(1_795_345_530_000);
-    let report = Report { at, waits: None, braked: true, forgotten: 0, tallies: vec![tally] };
+    let report =
+        Report { at, waits: None, braked: true, forgotten: 0, sweep_began: false, tallies: vec![tally] };
     let page = render(&Status {
         ready: true,
         fresh: false,

@@ -57,7 +57,7 @@ pub const ROUND_EVERY: Duration = Duration::from_secs(300);
 pub const REQUESTS_PER_SECOND: u64 = 100;
 /// For how long a tombstone must have been seen alone before it goes.
 pub const QUIET: Duration = Duration::from_secs(3_600);
-/// Before the first sweep for orphans, and after one that could not be done.
+/// Before the first sweep for orphans, and after one that came to no end.
 const SWEEP_AFTER: Duration = Duration::from_secs(3_600);
 /// Between two sweeps for orphans.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3_600);
@@ -145,7 +145,8 @@ impl Retention {
     pub async fn step(&self) {
         let sweep = self.parts().clock.now() >= *self.0.sweep_at.lock();
         let report = self.round(Brake::Stop, sweep).await;
-        if sweep {
+        // One that could not begin cost nothing, and is tried with the next round.
+        if report.sweep_began {
             let after = if report.waits.is_none() && !report.braked { SWEEP_EVERY } else { SWEEP_AFTER };
             *self.0.sweep_at.lock() = self.parts().clock.now() + after;
         }

@@ -18,6 +18,9 @@ pub struct Report {
     pub braked: bool,
     /// How many versions the index forgot.
     pub forgotten: u64,
+    /// Whether orphans were looked for.
+    #[serde(skip)]
+    pub sweep_began: bool,
     /// What concerns each provider, in the order of the configuration.
     #[serde(rename = "providers")]
     pub tallies: Vec<Tally>,
@@ -48,7 +51,7 @@ impl Report {
     pub(super) fn new(parts: &Parts) -> Self {
         let tally = |id: String| Tally { provider: id, ..Tally::default() };
         let tallies = parts.fleet.iter().map(|(_, provider)| tally(provider.id().to_string())).collect();
-        Self { at: parts.clock.utc(), waits: None, braked: false, forgotten: 0, tallies }
+        Self { at: parts.clock.utc(), waits: None, braked: false, forgotten: 0, sweep_began: false, tallies }
     }
 
     /// Tells whether all that was planned was done.

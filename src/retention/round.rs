@@ -66,6 +66,7 @@ impl Retention {
             }
         }
         if sweep && !report.braked {
+            report.sweep_began = true;
             self.sweep(brake, &dial, report).await?;
         }
         Ok(())

@@ -6,7 +6,10 @@ use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Slot};
 use triplicate::read::ReadError;
+use triplicate::retention::Brake;
+use triplicate::telemetry::EventKind;
 
+use crate::stack::RETENTION;
 use crate::{NOW, Site, assert_same_copies, bytes, site};
 
 #[tokio::test(start_paused = true)]
@@ -120,4 +123,58 @@ async fn a_fresh_index_answers_an_unknown_name_without_a_request() {
     assert!(matches!(stack.get("never.png").await, Err(ReadError::NotFound)));
     assert_eq!(calls(), before);
     assert_eq!(stack.keys(Slot(0)).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_was_cut_off_until_the_tombstone_was_gone_forgets_what_was_deleted() {
+    let (site, mut one) = crate::retention::site().await;
+    let mut two = site.stack_with_cache(site.clock.clone(), 64 << 20);
+    two.start().await;
+    one.put("gone.png", &bytes(1, 10)).await.unwrap();
+    one.put("kept.png", &bytes(2, 10)).await.unwrap();
+    two.poll().await;
+    for (text, seed) in [("gone.png", 1), ("kept.png", 2)] {
+        assert_eq!(two.get(text).await.unwrap(), bytes(seed, 10));
+    }
+    crate::retention::delete(&one, "gone.png").await;
+    for _ in 0..8 {
+        crate::retention::later(&mut one, RETENTION / 3).await;
+        assert!(one.retention.round(Brake::Stop, false).await.is_done());
+    }
+    assert_eq!(one.catalog.names().await, 1, "nothing is left of it, not even a trace in the feeds");
+    two.recover().await;
+    // Neither the first poll nor a later one takes the old index for fresh.
+    for _ in 0..3 {
+        two.poll().await;
+        assert!(matches!(two.get("gone.png").await, Err(ReadError::NotFound)));
+        assert_eq!(two.get("kept.png").await.unwrap(), bytes(2, 10));
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert!(two.catalog.is_fresh());
+    assert!(two.catalog.versions(&"gone.png".parse().unwrap()).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_slept_for_less_than_the_tombstones_last_keeps_its_index() {
+    let (site, mut one) = crate::retention::site().await;
+    let mut two = site.stack(site.clock.clone());
+    two.start().await;
+    one.put("old.png", &bytes(1, 10)).await.unwrap();
+    one.put("gone.png", &bytes(2, 10)).await.unwrap();
+    two.poll().await;
+    crate::retention::later(&mut one, RETENTION / 2 - Duration::from_secs(600)).await;
+    one.put("new.png", &bytes(3, 10)).await.unwrap();
+    crate::retention::delete(&one, "gone.png").await;
+    two.recover().await;
+    let rebuilt = |two: &crate::stack::Stack| {
+        let events = two.telemetry.recent_events(100);
+        events.iter().filter(|event| event.kind == EventKind::IndexRebuilt).count()
+    };
+    let before = rebuilt(&two);
+    two.poll().await;
+    assert!(two.catalog.was_fresh() && two.catalog.is_fresh());
+    assert_eq!(rebuilt(&two), before);
+    assert_eq!(two.get("old.png").await.unwrap(), bytes(1, 10));
+    assert_eq!(two.get("new.png").await.unwrap(), bytes(3, 10));
+    assert!(matches!(two.get("gone.png").await, Err(ReadError::NotFound)));
 }

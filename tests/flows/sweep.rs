@@ -1,5 +1,7 @@
 //! The sweep: what no record speaks of goes once it is old, on proof.
 
+use std::time::Duration;
+
 use triplicate::asset::{Key, UploadId, key};
 use triplicate::provider::{Payload, Slot};
 use triplicate::retention::Brake;
@@ -81,4 +83,28 @@ async fn a_feed_entry_whose_version_is_gone_goes_too() {
         assert_eq!(keys.iter().filter(|key| key.starts_with("feed/")).count(), 1, "{keys:?}");
     }
     assert_eq!(stack.get("a.png").await.unwrap(), bytes(1, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_could_not_begin_is_tried_with_the_next_round() {
+    let (site, mut stack) = site().await;
+    let orphan = Key::part(site.clock.upload_id(), 0);
+    let payload = Payload::from(bytes(1, 10));
+    stack.fleet.get(Slot(0)).put(&orphan, &payload, "image/png").await.unwrap();
+    later(&mut stack, DAY * 2).await;
+    site.flip(Slot(2), "canary/c", 30);
+    tokio::time::advance(Duration::from_secs(90)).await;
+    stack.look().await;
+    stack.retention.step().await;
+    assert!(
+        stack.retention.last().unwrap().waits.is_some(),
+        "the first sweep is due, and a provider foreign"
+    );
+    site.flip(Slot(2), "canary/c", 30);
+    tokio::time::advance(Duration::from_secs(90)).await;
+    stack.recover().await;
+    stack.poll().await;
+    stack.retention.step().await;
+    assert!(stack.retention.last().unwrap().is_done(), "{:?}", stack.retention.last());
+    assert!(stack.object(Slot(0), &orphan).await.is_none(), "it is not put off for an hour");
 }

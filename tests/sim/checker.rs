@@ -8,12 +8,15 @@ use tokio::time::Instant;
 use triplicate::asset::Version;
 
 use crate::history::{Asked, Op, Told};
+use crate::keep::Keep;
 use crate::weather::Weather;
 
 /// So long after a disturbance health, trust and polls are taken to be back.
 const RECOVERY: Duration = Duration::from_secs(120);
 /// For so long, beside three feed intervals, an index may be called fresh after it lost its providers.
 const TRUST_FOR: Duration = Duration::from_secs(60);
+/// So far a gateway may be out when it reckons how old its index is: its clock is wrong, and jumps.
+const RECKONED: Duration = Duration::from_secs(3 * 3_600);
 /// A gateway that has just started may have nobody to ask yet.
 const START: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,10 @@ pub struct Checker<'a> {
     pub weather: &'a Weather,
     pub slots: usize,
     pub feed_interval: Duration,
+    /// A gateway that followed no feed for longer than this begins with an empty index.
+    pub reach: Duration,
+    /// What may be gone.
+    pub keep: Keep,
 }
 
 /// A version that a read may not fall behind.
@@ -65,11 +72,17 @@ impl Checker<'_> {
         calm.count() >= self.majority()
     }
 
+    /// Tells whether a gateway still knows by itself what it knew at `since`.
+    fn remembers(&self, since: Instant, op: &Op, ended: Instant) -> bool {
+        let lately = since + self.reach > op.began + RECKONED;
+        lately || self.is_served(op.gateway, since, ended)
+    }
+
     /// Tells whether a request must know of a write that was acknowledged before it began; in the same moment is
     /// not before.
     fn must_know(&self, write: &Op, op: &Op, ended: Instant) -> bool {
         let Some(acknowledged) = write.ended.filter(|at| *at < op.began) else { return false };
-        let at_once = write.gateway == op.gateway && write.epoch == op.epoch;
+        let at_once = same_place(write, op) && self.remembers(acknowledged, op, ended);
         match op.asked {
             Asked::Put { .. } | Asked::Delete => true,
             Asked::Revalidate => at_once || self.is_served(op.gateway, op.began, ended),
@@ -90,7 +103,9 @@ impl Checker<'_> {
         });
         let reads = ops.iter().filter_map(|read| match read.told {
             Told::Read { version, .. }
-                if same_place(read, op) && !matches!(read.asked, Asked::GetVersion(_)) =>
+                if same_place(read, op)
+                    && !matches!(read.asked, Asked::GetVersion(_))
+                    && read.ended.is_some_and(|since| self.remembers(since, op, ended)) =>
             {
                 Some(Floor { version, holds_bytes: true, by: read.id })
             }
@@ -121,7 +136,10 @@ impl Checker<'_> {
             }
             (Told::NotFound, Asked::GetVersion(version)) => {
                 let put = ops.iter().find(|put| put.told == Told::Stored(version));
-                if put.is_some_and(|put| self.must_know(put, op, ended) && put.asked != Asked::Delete) {
+                let retained = !self.keep.may_be_gone(version, ended, ops);
+                if put.is_some_and(|put| self.must_know(put, op, ended) && put.asked != Asked::Delete)
+                    && retained
+                {
                     wrong.push(format!("{} does not find {version}, which is retained", op.id));
                 }
             }

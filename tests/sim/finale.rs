@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::time::Instant;
 use triplicate::asset::key::{self, KeyKind};
-use triplicate::asset::{Kind, Record, UploadId, Version};
+use triplicate::asset::{Kind, NameHash, Record, UploadId, Version};
 
 use crate::checker::Violation;
 use crate::history::{Op, Told};
+use crate::keep::Keep;
 use crate::nemesis::Nemesis;
+use crate::server::Server;
 use crate::stack::KEY;
 use crate::world::World;
 
 /// Compares the providers with each other and with what was acknowledged. What was damaged or lost at rest at
 /// one of them may still be so: nobody may have read it, and no audit ran. Likewise where buckets were swapped:
 /// what was sent to one may lie in the other.
-pub fn compare(world: &World, history: &[Op], nemesis: &Nemesis) -> Vec<Violation> {
+pub fn compare(world: &World, history: &[Op], nemesis: &Nemesis, keep: Keep) -> Vec<Violation> {
     let (mut wrong, damaged) = (Vec::new(), nemesis.damaged);
     let keys: Vec<BTreeSet<String>> =
         world.servers.iter().map(|server| server.keys().into_iter().collect()).collect();
@@ -51,13 +54,54 @@ pub fn compare(world: &World, history: &[Op], nemesis: &Nemesis) -> Vec<Violatio
         }
     }
     for op in history {
+        let of_name: Vec<_> = history.iter().filter(|other| other.name == op.name).collect();
         if let Told::Stored(version) = op.told
             && !records.contains(&version)
+            && !keep.may_be_gone(version, Instant::now(), &of_name)
         {
             wrong.push(Violation { name: Some(op.name), text: format!("{version} of {} is lost", op.id) });
         }
     }
     wrong
+}
+
+/// Tells what is left at the providers that should have gone long ago: superseded versions, lone tombstones,
+/// bytes and feed entries without a record.
+pub fn leftovers(world: &World, nemesis: &Nemesis) -> Vec<Violation> {
+    let sound = world.servers.iter().enumerate().filter(|(at, _)| Some(*at) != nemesis.damaged);
+    // A tombstone that one provider lost at rest stays with the others until an audit finds that.
+    sound.flat_map(|(_, server)| leftovers_at(server, nemesis.damaged.is_some())).collect()
+}
+
+fn leftovers_at(server: &Server, lost: bool) -> Vec<Violation> {
+    let keys = server.keys();
+    let mut records: BTreeMap<NameHash, BTreeMap<Version, Kind>> = BTreeMap::new();
+    for key in &keys {
+        if let Some(KeyKind::Record { name, version, kind }) = key::parse(key) {
+            records.entry(name).or_default().insert(version, kind);
+        }
+    }
+    let all = || records.values().flatten();
+    let uploads: BTreeSet<_> = all().map(|(version, _)| version.upload).collect();
+    let mut wrong = Vec::new();
+    for (name, versions) in &records {
+        let is_one_put = versions.len() == 1 && (lost || versions.values().all(|kind| *kind == Kind::Put));
+        if !is_one_put {
+            wrong.push(format!("{} still has {versions:?} of {name}", server.name));
+        }
+    }
+    wrong.extend(keys.iter().filter_map(|key| match key::parse(key)? {
+        KeyKind::Part { upload, .. } | KeyKind::Blocks { upload } if !uploads.contains(&upload) => {
+            Some(format!("{} still has {key}, of which no record speaks", server.name))
+        }
+        KeyKind::Feed { name, version, .. }
+            if !records.get(&name).is_some_and(|versions| versions.contains_key(&version)) =>
+        {
+            Some(format!("{} still has {key}, whose record is gone", server.name))
+        }
+        _ => None,
+    }));
+    wrong.into_iter().map(violation).collect()
 }
 
 /// Compares what the gateways read of a name at the end. A write of unknown outcome may have had its only record at

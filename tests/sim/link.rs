@@ -31,6 +31,8 @@ const STALL_LIMIT: Duration = Duration::from_secs(30);
 const PIECE_BYTES: usize = 40_000;
 /// How many entries a page of a tree has.
 const PAGE: usize = 1_000;
+/// A round trip beyond this says little of the provider's time.
+const ROUND_TRIP_MS_MAX: u64 = 2_000;
 /// Stands for "no answer yet".
 const UNKNOWN: i64 = i64::MIN;
 
@@ -134,13 +136,15 @@ impl Link {
     /// Learns the provider's time from an answer, as `Date` headers tell it: in whole seconds.
     fn note_time(&self, sent_ms: u64) {
         let received_ms = self.clock.unix_ms();
-        let slow = received_ms.abs_diff(sent_ms) > 2_000;
-        if slow && self.clock_offset_ms().is_some() {
-            return;
-        }
+        let took_ms = received_ms.abs_diff(sent_ms);
         let theirs = self.server().unix_ms() / 1_000 * 1_000 + 500;
         let middle = i64::try_from(sent_ms / 2 + received_ms / 2).unwrap();
-        self.offset_ms.store(i64::try_from(theirs).unwrap() - middle, Ordering::Relaxed);
+        let offset_ms = i64::try_from(theirs).unwrap() - middle;
+        // A slow answer replaces only what it proves to be wrong.
+        let agrees = |known: i64| known.abs_diff(offset_ms) <= took_ms + ROUND_TRIP_MS_MAX;
+        if took_ms <= ROUND_TRIP_MS_MAX || !self.clock_offset_ms().is_some_and(agrees) {
+            self.offset_ms.store(offset_ms, Ordering::Relaxed);
+        }
     }
 
     fn missing(&self, operation: Operation) -> ProviderError {

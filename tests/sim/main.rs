@@ -16,11 +16,13 @@ mod checker;
 mod client;
 mod finale;
 mod history;
+mod keep;
 mod link;
 mod nemesis;
 mod run;
 mod sabotage;
 mod server;
+mod stories;
 mod trace;
 mod weather;
 mod world;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use keep::Keep;
 use nemesis::Faults;
 use run::{Outcome, Plan, run};
 
@@ -46,7 +49,13 @@ const FAILURES_MAX: usize = 10;
 fn plan(seed: u64) -> Plan {
     let stale = environment("TRIPLICATE_STALE_LISTINGS").is_some();
     let faults = if stale { Faults::StaleListings } else { Faults::All };
-    Plan { seed, keeps_lines: false, decorate: |_, providers| providers, faults }
+    Plan { seed, keeps_lines: false, decorate: |_, providers| providers, faults, keep: keep(seed) }
+}
+
+/// In one seed of twelve gateways do rounds of retention, and keep versions for seconds, minutes or days.
+fn keep(seed: u64) -> Keep {
+    let seconds = [45, 120, 600, 2 * 24 * 3_600][usize::try_from(seed / 12 % 4).unwrap()];
+    Keep(seed.is_multiple_of(12).then_some(Duration::from_secs(seconds)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how many seeds run is no configuration of the product")]
@@ -62,6 +71,7 @@ struct Sum {
     acknowledged: u64,
     requests: u64,
     faults: u64,
+    removed: u64,
     time: Duration,
     leapt: Duration,
     failed: BTreeMap<u64, Outcome>,
@@ -74,6 +84,7 @@ impl Sum {
         self.acknowledged += outcome.acknowledged;
         self.requests += outcome.requests;
         self.faults += outcome.faults;
+        self.removed += outcome.removed;
         self.time += outcome.time;
         self.leapt += outcome.leapt;
         if !outcome.violations.is_empty() {
@@ -84,7 +95,7 @@ impl Sum {
     fn tell(&self) {
         println!(
             "{} seeds, {:.0} simulated hours ({:.0} of them not in leaps), {} requests of clients ({} writes acknowledged), {} requests to \
-             providers, {} faults, {} seeds with violations",
+             providers, {} faults, {} records removed, {} seeds with violations",
             self.seeds,
             self.time.as_secs_f64() / 3_600.0,
             (self.time - self.leapt).as_secs_f64() / 3_600.0,
@@ -92,6 +103,7 @@ impl Sum {
             self.acknowledged,
             self.requests,
             self.faults,
+            self.removed,
             self.failed.len(),
         );
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use triplicate::provider::ErrorKind;
 
+use crate::keep::Keep;
 use crate::server::Vendor;
 use crate::weather::Condition;
 use crate::world::{Gateway, World};
@@ -24,6 +25,16 @@ const START: Duration = Duration::from_secs(10);
 const AT_ONCE_MAX: usize = 4;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const HOUR_MS: u64 = 3_600_000;
+/// By how much clocks are wrong, at most, where tombstones go: what was stamped then lies in the past for all.
+const SKEW_MS_MAX: i64 = 3_400_000;
+/// So long a doze is: uploads without a record are orphans after a day, and lone tombstones go after an hour.
+const LONG: Duration = Duration::from_secs(25 * 3_600);
+/// In so long gateways do a few rounds.
+const ROUNDS: Duration = Duration::from_secs(14);
+/// How often so much time passes at the end.
+const HORIZON_LEAPS: usize = 4;
+/// Of a hundred faults so many are dozes, where gateways do rounds.
+const DOZES: u64 = 6;
 /// For so long buckets are swapped at least: every canary is looked at meanwhile.
 const SWAPPED_FOR: Duration = Duration::from_secs(75);
 
@@ -59,10 +70,12 @@ pub struct Nemesis {
     /// Whether this run swaps buckets instead of destroying what is in them.
     swaps: bool,
     pub swapped: bool,
+    /// How long superseded versions are kept, where gateways do rounds.
+    keep: Keep,
 }
 
 impl Nemesis {
-    pub fn new(world: Arc<World>, gateways: Vec<Arc<Gateway>>, faults: Faults) -> Self {
+    pub fn new(world: Arc<World>, gateways: Vec<Arc<Gateway>>, faults: Faults, keep: Keep) -> Self {
         let victim = usize::try_from(world.roll(world.servers.len() as u64)).unwrap();
         let swaps = world.chance(25);
         Self {
@@ -75,16 +88,17 @@ impl Nemesis {
             wiped: false,
             swaps,
             swapped: false,
+            keep,
         }
     }
 
-    /// Puts faults in until a certain time.
-    pub async fn rage(&mut self, until: Instant) {
+    /// Puts faults in until so much time has passed, besides the leaps.
+    pub async fn rage(&mut self, until: Duration) {
         if self.faults == Faults::None {
-            return tokio::time::sleep_until(until).await;
+            return tokio::time::sleep(until.saturating_sub(self.world.awake())).await;
         }
         tokio::time::sleep(START).await;
-        while Instant::now() < until {
+        while self.world.awake() < until {
             let pause = if self.world.chance(50) { 2_000 } else { 20_000 };
             tokio::time::sleep(Duration::from_millis(1 + self.world.roll(pause))).await;
             self.expire(Instant::now());
@@ -111,6 +125,15 @@ impl Nemesis {
             }
         }
         tokio::time::sleep(CALM).await;
+    }
+
+    /// Lets so much time pass that all goes that retention may take: a version by its first rounds, the tombstone that
+    /// hid it and what was left behind by later ones.
+    pub async fn outlast(&self, retention: Duration) {
+        for _ in 0..HORIZON_LEAPS {
+            self.world.leap(retention + LONG).await;
+            tokio::time::sleep(ROUNDS).await;
+        }
     }
 
     /// Tells whether anything that was stored is gone.
@@ -142,6 +165,9 @@ impl Nemesis {
 
     /// Puts one fault in.
     async fn strike(&mut self) {
+        if self.keep.0.is_some() && self.world.chance(DOZES) {
+            return self.doze().await;
+        }
         let seconds = if self.world.chance(60) { 1 + self.world.roll(30) } else { 30 + self.world.roll(150) };
         let mut until = Instant::now() + Duration::from_secs(seconds);
         let undo = match self.world.roll(100) {
@@ -241,8 +267,11 @@ impl Nemesis {
 
     fn clock(&self) -> Option<Undo> {
         let gateway = self.gateway();
-        let by = i64::try_from(self.world.roll(2 * HOUR_MS)).unwrap() - i64::try_from(HOUR_MS).unwrap();
+        let mut by = self.world.roll(2 * HOUR_MS).cast_signed() - HOUR_MS.cast_signed();
         let stops = self.world.chance(30);
+        if self.keep.0.is_some() {
+            by = by.clamp(-SKEW_MS_MAX, SKEW_MS_MAX) - self.gateways[gateway].ahead_ms();
+        }
         self.world.trace.fault(&format!("fault: the clock of {gateway} jumps by {by} ms, stops: {stops}"));
         self.gateways[gateway].turn_clock(by, !stops);
         stops.then_some(Undo::Thaw(gateway))
@@ -294,8 +323,39 @@ impl Nemesis {
         Some(Undo::Swap(one, other, spells))
     }
 
+    /// Clocks that stand would be days behind after a leap: beyond an hour gateways write nothing.
+    fn thaw(&mut self) {
+        let active = std::mem::take(&mut self.active);
+        for (until, undo) in active {
+            match undo {
+                Undo::Thaw(gateway) if self.keep.0.is_some() => self.gateways[gateway].turn_clock(0, true),
+                undo => self.active.push((until, undo)),
+            }
+        }
+    }
+
+    /// Days pass, while clients go on now and then, and all may be well meanwhile, so that rounds take what
+    /// they can. One gateway may be cut off from everybody.
+    async fn doze(&mut self) {
+        if self.world.chance(70) {
+            let all = self.active.iter().map(|(at, _)| *at).max();
+            all.into_iter().for_each(|at| self.expire(at));
+        }
+        self.thaw();
+        let exiled = self.world.chance(40).then(|| self.gateway());
+        let spell = exiled.map(|gateway| self.spell(Some(gateway), None, Condition::Silence));
+        for _ in 0..=self.world.roll(3) {
+            let frozen = self.world.weather.begin(None, None, Condition::AtRest);
+            self.world.leap(LONG).await;
+            self.world.weather.end(frozen);
+            tokio::time::sleep(ROUNDS).await;
+        }
+        spell.into_iter().for_each(|spell| self.world.weather.end(spell));
+    }
+
     /// A provider is away for a month, while clients go on now and then.
     async fn away(&mut self) {
+        self.thaw();
         let spell = self.spell(None, Some(self.slot()), Condition::Refuse(ErrorKind::Unavailable));
         for _ in 0..5 {
             let frozen = self.world.weather.begin(None, None, Condition::AtRest);

@@ -41,6 +41,8 @@ enum Sabotage {
     OneCopyIsEnough,
     /// What a provider listed once is believed for a while.
     StaleListing,
+    /// Ages are reckoned by the gateway's own clock: every provider seems to have the same time.
+    OwnClock,
 }
 
 /// A provider under sabotage.
@@ -164,7 +166,7 @@ impl Provider for Sabotaged {
     }
 
     fn clock_offset_ms(&self) -> Option<i64> {
-        self.inner.clock_offset_ms()
+        if self.sabotage == Sabotage::OwnClock { Some(0) } else { self.inner.clock_offset_ms() }
     }
 
     async fn probe(&self) -> Result<ProbeReport> {
@@ -185,7 +187,7 @@ fn proof(id: &ProviderId) -> Download {
 fn caught(decorate: Decorate, words: &[&str]) {
     let mut others = Vec::new();
     for seed in 0..CAUGHT_WITHIN {
-        let plan = Plan { seed, keeps_lines: false, decorate, faults: Faults::All };
+        let plan = Plan { seed, keeps_lines: false, decorate, faults: Faults::All, keep: crate::keep(seed) };
         let told = run(plan).violations.into_iter().map(|violation| violation.text);
         for text in told {
             if words.iter().any(|word| text.contains(word)) {
@@ -224,6 +226,11 @@ fn an_answer_after_one_copy_is_caught() {
 #[test]
 fn a_stale_listing_is_caught() {
     caught(|_, all| Sabotaged::all(Sabotage::StaleListing, all), &["though"]);
+}
+
+#[test]
+fn a_retention_that_goes_by_the_gateways_own_clock_is_caught() {
+    caught(|_, all| Sabotaged::all(Sabotage::OwnClock, all), &["too early", "which is retained"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use triplicate::asset::Sha256;
+use triplicate::asset::{Sha256, key};
 use triplicate::provider::{Capabilities, DirListing, Entry};
 
 /// For how long Bunny serves the old bytes of an overwritten object.
@@ -39,6 +39,16 @@ pub struct Server {
     objects: Mutex<BTreeMap<String, Object>>,
     /// For so long, in milliseconds, new objects are missing in listings.
     unlisted_ms: AtomicU64,
+    log: Mutex<Log>,
+}
+
+/// What became of records here, by requests.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// When each was stored first.
+    pub stored: BTreeMap<String, Instant>,
+    /// Which ones were removed when, in this order.
+    pub removed: Vec<(Instant, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +69,7 @@ impl Server {
             began: Instant::now(),
             objects: Mutex::default(),
             unlisted_ms: AtomicU64::new(0),
+            log: Mutex::default(),
         }
     }
 
@@ -73,6 +84,9 @@ impl Server {
 
     pub fn put(&self, key: &str, bytes: Bytes) {
         let (put_at, modified_unix_ms) = (Instant::now(), self.unix_ms());
+        if key.starts_with(key::NAMES) {
+            self.log.lock().stored.entry(key.to_owned()).or_insert(put_at);
+        }
         let mut objects = self.objects.lock();
         let before = objects.remove(key).map(|object| object.bytes);
         objects.insert(key.to_owned(), Object { bytes, put_at, modified_unix_ms, before });
@@ -109,7 +123,9 @@ impl Server {
         if self.vendor == Vendor::Bunny && objects.get(key).is_some_and(young) {
             return;
         }
-        objects.remove(key);
+        if objects.remove(key).is_some() && key.starts_with(key::NAMES) {
+            self.log.lock().removed.push((Instant::now(), key.to_owned()));
+        }
     }
 
     pub fn list_dir(&self, dir: &str) -> DirListing {
@@ -176,6 +192,11 @@ impl Server {
     /// Changes places with what another provider stores.
     pub fn swap(&self, other: &Self) {
         std::mem::swap(&mut *self.objects.lock(), &mut *other.objects.lock());
+    }
+
+    /// Returns what became of records here.
+    pub fn log(&self) -> Log {
+        self.log.lock().clone()
     }
 
     /// Returns all keys, sorted.

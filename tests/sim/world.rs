@@ -15,7 +15,7 @@ use triplicate::provider::{Operation, Provider};
 
 use crate::link::Link;
 use crate::server::{Server, Vendor};
-use crate::stack::Stack;
+use crate::stack::{Settings, Stack};
 use crate::trace::Trace;
 use crate::weather::{Fate, Weather};
 
@@ -23,6 +23,9 @@ use crate::weather::{Fate, Weather};
 pub const NOW: u64 = 1_795_345_530_000;
 /// The memory cache of a gateway: large enough that nothing is ever pushed out.
 const CACHE_BYTES: u64 = 1 << 30;
+
+/// By how much a gateway's clock is wrong at its first start, at most.
+pub const SKEW_MS_MAX: u64 = 3_600_000;
 
 /// Puts something between a gateway and its providers.
 pub type Decorate = fn(usize, Vec<Arc<dyn Provider>>) -> Vec<Arc<dyn Provider>>;
@@ -72,6 +75,11 @@ impl World {
         self.weather.fate(gateway, slot, operation, &mut self.dice.lock())
     }
 
+    /// Returns how much time has passed, without what was leapt over.
+    pub fn awake(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.leapt_ms.load(Ordering::Relaxed)))
+    }
+
     /// Runs something that no crash of a gateway ends.
     #[expect(clippy::disallowed_methods, reason = "the world is no gateway, and outlives them")]
     pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
@@ -96,7 +104,7 @@ pub struct Gateway {
     world: Arc<World>,
     clock: Clock,
     folder: PathBuf,
-    feed_interval: Duration,
+    settings: Settings,
     decorate: Decorate,
     /// How often its local state was lost.
     pub epoch: AtomicU64,
@@ -117,14 +125,14 @@ impl Gateway {
         id: usize,
         world: Arc<World>,
         folder: PathBuf,
-        interval: Duration,
+        settings: Settings,
         decorate: Decorate,
     ) -> Self {
-        let hour = 3_600_000;
+        let hour = SKEW_MS_MAX;
         let skew = if world.chance(50) { world.roll(2 * hour) } else { hour - 2_000 + world.roll(4_000) };
         let clock = Clock::seeded(NOW - hour + skew, world.roll(u64::MAX));
         let epoch = AtomicU64::new(0);
-        Self { id, world, clock, folder, feed_interval: interval, decorate, epoch, life: Mutex::default() }
+        Self { id, world, clock, folder, settings, decorate, epoch, life: Mutex::default() }
     }
 
     /// Starts it over what local state is left; returns before it has looked around.
@@ -137,7 +145,7 @@ impl Gateway {
             Arc::new(link) as Arc<dyn Provider>
         });
         let providers = (self.decorate)(self.id, links.collect());
-        let mut stack = Stack::open(providers, self.clock.clone(), CACHE_BYTES, &state, self.feed_interval);
+        let mut stack = Stack::open(providers, self.clock.clone(), CACHE_BYTES, &state, self.settings);
         let pollers = std::mem::take(&mut stack.pollers);
         let (stack, killed) = (Arc::new(stack), CancellationToken::new());
         let life = Life { stack: stack.clone(), killed: killed.clone(), began: Instant::now(), epoch };
@@ -165,6 +173,13 @@ impl Gateway {
     /// Returns the life of a gateway that takes traffic.
     pub fn life(&self) -> Option<Life> {
         self.life.lock().clone().filter(|life| life.stack.catalog.is_ready())
+    }
+
+    /// Returns by how much its clock is ahead of what the providers' clocks say, about.
+    pub fn ahead_ms(&self) -> i64 {
+        let passed = i64::try_from(self.world.began.elapsed().as_millis()).unwrap();
+        let start = self.clock.unix_ms().cast_signed() - NOW.cast_signed();
+        start - passed
     }
 
     /// Turns its clock to another time, where it moves on or stands.

@@ -36,8 +36,26 @@ pub const KEY: RecordKey = RecordKey::new([42; 32]);
 /// For how long the stack keeps superseded and deleted versions.
 pub const RETENTION: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3_600);
 
-/// How often feeds are polled.
-const FEED_INTERVAL: Duration = Duration::from_secs(2);
+/// How a stack is set, beside its providers.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How often feeds are polled.
+    pub feed_interval: Duration,
+    /// For how long superseded and deleted versions are kept.
+    pub retention: Duration,
+    /// Between two rounds of retention, where they run by themselves.
+    pub rounds_every: Option<Duration>,
+    /// From which error of its clock on a gateway writes nothing, in milliseconds.
+    pub clock_offset_ms_max: u64,
+}
+
+/// What stacks have in most tests.
+const SETTINGS: Settings = Settings {
+    feed_interval: Duration::from_secs(2),
+    retention: RETENTION,
+    rounds_every: None,
+    clock_offset_ms_max: CLOCK_OFFSET_MS_MAX,
+};
 
 /// Everything but HTTP.
 #[derive(Debug)]
@@ -55,6 +73,8 @@ pub struct Stack {
     pub clock: Clock,
     pub pollers: Vec<FeedPoller>,
     pub tasks: Tasks,
+    /// Between two rounds of retention, where they run by themselves.
+    pub rounds_every: Option<Duration>,
     /// Where the index lies, when it goes with the stack.
     pub state: Option<tempfile::TempDir>,
 }
@@ -80,8 +100,7 @@ impl Stack {
         state: tempfile::TempDir,
     ) -> Self {
         let caches = (cache_bytes, disk_bytes);
-        let limit = CLOCK_OFFSET_MS_MAX;
-        let mut stack = Self::build(providers, clock, caches, state.path(), FEED_INTERVAL, limit);
+        let mut stack = Self::build(providers, clock, caches, state.path(), SETTINGS);
         stack.state = Some(state);
         stack
     }
@@ -92,10 +111,9 @@ impl Stack {
         clock: Clock,
         cache_bytes: u64,
         state: &Path,
-        feed_interval: Duration,
+        settings: Settings,
     ) -> Self {
-        // Order must hold whatever clocks say, so no clock is too wrong to write.
-        Self::build(providers, clock, (cache_bytes, 0), state, feed_interval, u64::MAX)
+        Self::build(providers, clock, (cache_bytes, 0), state, settings)
     }
 
     fn build(
@@ -103,9 +121,9 @@ impl Stack {
         clock: Clock,
         (cache_bytes, disk_bytes): (u64, u64),
         state: &Path,
-        feed_interval: Duration,
-        clock_offset_ms_max: u64,
+        settings: Settings,
     ) -> Self {
+        let Settings { feed_interval, retention, rounds_every, clock_offset_ms_max } = settings;
         let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
         let (fleet, board) = metered(providers, &clock, &telemetry);
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
@@ -118,7 +136,7 @@ impl Stack {
             telemetry: telemetry.clone(),
             budget: budget.clone(),
             feed_interval,
-            retention: RETENTION,
+            retention,
         };
         let catalog = Catalog::open(state, parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
@@ -173,6 +191,7 @@ impl Stack {
             clock,
             pollers,
             tasks,
+            rounds_every,
             state: None,
         }
     }
@@ -199,6 +218,13 @@ impl Stack {
             let repairer = repairer.clone();
             async move { repairer.establish().await }
         });
+        if let Some(every) = self.rounds_every {
+            let retention = self.retention.clone();
+            self.tasks.spawn_periodic("retention", every, move || {
+                let retention = retention.clone();
+                async move { retention.step().await }
+            });
+        }
         let catalog = self.catalog.clone();
         self.tasks.spawn_periodic("records", Duration::from_secs(1), move || {
             let catalog = catalog.clone();
@@ -302,14 +328,14 @@ impl Stack {
 }
 
 fn retention_over(catalog: &Catalog, monitor: &Monitor, telemetry: &Telemetry) -> Retention {
-    let catalog::Parts { fleet, clock, .. } = catalog.parts();
+    let catalog::Parts { fleet, clock, retention, .. } = catalog.parts();
     Retention::new(retention::Parts {
         fleet: fleet.clone(),
         catalog: catalog.clone(),
         monitor: monitor.clone(),
         clock: clock.clone(),
         telemetry: telemetry.clone(),
-        retention: RETENTION,
+        retention: *retention,
         requests_per_second: 0,
     })
 }
