@@ -71,7 +71,8 @@ impl Retention {
         Ok(())
     }
 
-    fn all_are_well(&self) -> Result<(), Wait> {
+    /// Says why no round can begin, if none can.
+    pub(super) fn all_are_well(&self) -> Result<(), Wait> {
         for slot in self.parts().fleet.slots() {
             if !self.parts().monitor.board().is_trusted(slot) {
                 return Err(self.wait(slot, "is not trusted"));

@@ -1,0 +1,152 @@
+//! Every step of retention: a gateway is killed before and after each request by which a round removes.
+//!
+//! Nobody else runs meanwhile, so what lies on the providers after each kill is the work of that gateway alone.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use triplicate::drill::wire::Moment;
+
+use super::ledger::Shown;
+use super::point::{ALL, Class, Point};
+use super::post::{Armed, Post};
+use super::settled::{Kept, assert_settled, blobs_without_record};
+use super::world::{Act, World};
+use crate::support::copies::{assert_complete, name_dir, newest};
+use crate::support::data;
+
+/// How long versions are kept.
+const RETENTION: &str = "1s";
+/// How long a step may be waited for on a busy machine.
+const STRUCK_WITHIN: Duration = Duration::from_secs(60);
+/// More than a block.
+const BLOCKS_BYTES: usize = 66_000;
+/// More than a part.
+const PARTS_BYTES: usize = (8 << 20) + 7;
+
+/// A name with a history, all of it superseded but for the end.
+#[derive(Debug, Clone)]
+struct Past {
+    name: String,
+    point: Point,
+    /// What was written last; `None` for a deletion.
+    last: Option<bytes::Bytes>,
+    acts: Vec<Act>,
+}
+
+/// Where a round can be cut short.
+fn points() -> Vec<Point> {
+    let steps = [
+        Class::Listing,
+        Class::ListBytes,
+        Class::DropFeed,
+        Class::DropRecord,
+        Class::DropBlocks,
+        Class::DropPart(0),
+        Class::DropPart(1),
+    ];
+    let mut points = Vec::new();
+    for (number, class) in steps.into_iter().enumerate() {
+        for moment in [Moment::BeforeEffect, Moment::AfterEffect] {
+            let single = 1 << ((number + usize::from(moment == Moment::AfterEffect)) % 3);
+            points.extend([single, ALL].map(|at| Point { class, moment, at }));
+        }
+    }
+    points
+}
+
+impl Past {
+    fn new(number: usize, name: String, point: Point) -> Self {
+        let bytes = if point.class == Class::DropPart(1) { PARTS_BYTES } else { BLOCKS_BYTES };
+        let put = |what: &str, bytes| {
+            Act::PutEverywhere(name.clone(), data::bytes(&format!("{name} {what}"), bytes))
+        };
+        let last = put("last", 900);
+        let acts = match number % 3 {
+            0 => vec![put("first", bytes), last],
+            1 => vec![put("first", bytes), Act::Delete(name.clone())],
+            _ => vec![put("first", bytes), Act::Delete(name.clone()), last],
+        };
+        let last = match acts.last() {
+            Some(Act::PutEverywhere(_, bytes)) => Some(bytes.clone()),
+            _ => None,
+        };
+        Self { name, point, last, acts }
+    }
+
+    /// The end of the history is complete at every provider, whatever is left of the rest.
+    async fn assert_intact(&self, world: &World) {
+        match &self.last {
+            Some(bytes) => assert_complete(&world.trio.all(), &self.name, bytes).await,
+            None => {
+                for provider in world.trio.all() {
+                    let newest = newest(provider, &self.name).await;
+                    assert!(
+                        newest.kind == "del" && newest.feed.len() == 1,
+                        "{newest:?} after {}",
+                        self.point
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Names in the order in which a round comes to them, each with a point.
+fn pasts() -> Vec<Past> {
+    let points = points();
+    let mut names: Vec<_> = (0..points.len()).map(|number| format!("removal/{number}.bin")).collect();
+    names.sort_by_key(|name| name_dir(name));
+    let numbered = names.into_iter().zip(points).enumerate();
+    numbered.map(|(number, (name, point))| Past::new(number, name, point)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_of_retention_killed_at_any_step_removes_nothing_else_and_is_taken_up_again() {
+    let (world, mut posts) = World::with(1).await;
+    let (mut writer, pasts) = (posts.remove(0), pasts());
+    join_all(pasts.iter().map(async |past| {
+        for act in &past.acts {
+            world.act(&writer.door(), act).await;
+        }
+    }))
+    .await;
+    let written = std::mem::take(&mut *world.ledger.lock().unwrap());
+    // A deletion is answered at two copies.
+    assert_settled(&world.trio, &written, Kept::All).await;
+    writer.kill(Armed::nothing()).await;
+    let mut post = Post::before(&world.trio, RETENTION).await;
+    for past in &pasts {
+        // The names are listed at the start as well.
+        let within = (past.point.class == Class::Listing).then(|| name_dir(&past.name));
+        let mut armed = post.arm_within(past.point, within.as_deref());
+        post.gateway.launch().await;
+        let struck = tokio::time::timeout(STRUCK_WITHIN, armed.struck()).await;
+        assert!(struck.is_ok(), "no such step: {}\n{}", past.point, post.gateway.log());
+        post.kill(armed).await;
+        past.assert_intact(&world).await;
+    }
+    post.start(false).await;
+    assert_settled(&world.trio, &written, Kept::Newest).await;
+    for provider in world.trio.all() {
+        let left = blobs_without_record(provider).await;
+        assert!(left.is_empty(), "{}: {left:?}", provider.name());
+    }
+    *world.ledger.lock().unwrap() = written;
+    // A new index rests on listings alone.
+    post.kill(Armed::nothing()).await;
+    post.start(true).await;
+    for past in &pasts {
+        let shown = world.read(&post.door(), &past.name, false).await;
+        let hash = match shown.expect("all providers are up") {
+            Shown::Absent => None,
+            Shown::Bytes { hash, .. } => Some(hash),
+        };
+        assert_eq!(hash, past.last.as_ref().map(|bytes| blake3::hash(bytes).to_string()), "{past:?}");
+        past.assert_intact(&world).await;
+    }
+    world.assert_no_violation();
+    let report = post.gateway.audit(&["--audit=bytes"]).await;
+    assert!(report.outcome.code == 0 && report.findings.is_empty(), "{report:?}");
+    println!("{} kills of a round of retention", pasts.len());
+}
