@@ -124,7 +124,7 @@ impl Player {
     /// Draws what a gateway is watched for from its start on, if it is watched: a step of a round of retention
     /// where one is due all the time, else one of a copy that repair makes.
     pub fn draw_watch(&mut self, quarry: Quarry) -> Option<Point> {
-        let watched = self.die.random_bool(0.7);
+        let watched = self.die.random_bool(0.4);
         let class = match quarry {
             Quarry::Removals => self.pick(&[
                 Class::ListBytes,

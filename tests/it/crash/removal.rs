@@ -49,7 +49,10 @@ fn points() -> Vec<Point> {
     for (number, class) in steps.into_iter().enumerate() {
         for moment in [Moment::BeforeEffect, Moment::AfterEffect] {
             let single = 1 << ((number + usize::from(moment == Moment::AfterEffect)) % 3);
-            points.extend([single, ALL].map(|at| Point { class, moment, at }));
+            // A round lists one provider after the other, and removes at all of them at the same time.
+            let lists = matches!(class, Class::Listing | Class::ListBytes);
+            let places = if lists { vec![single] } else { vec![single, ALL] };
+            points.extend(places.into_iter().map(|at| Point { class, moment, at }));
         }
     }
     points

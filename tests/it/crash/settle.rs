@@ -1,6 +1,6 @@
 //! The end of a storm: what is missing is made, what is left over goes, and all copies and answers are compared.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ledger::Shown;
 use super::player::{NAMES, name};
@@ -17,6 +17,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 /// Lets repair and retention finish, compares all copies, audits, and reads everything through every gateway.
 pub async fn settle(world: &World, mut posts: Vec<Post>, kept: Kept) {
     // A crash between a record and its feed entry shows in listings alone, which a new index makes.
+    let began = Instant::now();
     world.close(0);
     posts[0].kill(Armed::nothing()).await;
     posts[0].start(true).await;
@@ -30,14 +31,17 @@ pub async fn settle(world: &World, mut posts: Vec<Post>, kept: Kept) {
         None
     })
     .await;
+    let repaired = began.elapsed();
     let newest = {
         let ledger = std::mem::take(&mut *world.ledger.lock().unwrap());
         let newest = assert_settled(&world.trio, &ledger, kept).await;
         *world.ledger.lock().unwrap() = ledger;
         newest
     };
+    let compared = began.elapsed();
     let report = posts[0].gateway.audit(&["--audit=bytes"]).await;
     assert_eq!(report.outcome.code, 0, "{report:?}");
+    println!("complete after {repaired:?}, compared after {compared:?}, audited after {:?}", began.elapsed());
     let doors = world.doors.lock().unwrap().clone();
     for (door, name) in
         doors.iter().flatten().flat_map(|door| (0..NAMES).map(move |number| (door, name(number))))

@@ -39,6 +39,8 @@ const CLIENTS: u64 = 2;
 const READS_AT_FIRST: u32 = 2;
 /// How often a gateway is used by its beater before the next blow.
 const ACTS_PER_LIFE: u32 = 4;
+/// How long a gateway that is watched goes on after that: for a round of retention, or a step of repair.
+const WATCHED_FOR: Duration = Duration::from_secs(2);
 /// How long a request of a drawn crash point is waited for.
 const STRUCK_WITHIN: Duration = Duration::from_secs(2);
 /// How long a write may go on after its answer, or be answered after its crash point.
@@ -189,10 +191,12 @@ impl Beater {
         let mut acts: Vec<_> = reads.collect();
         acts.extend((0..ACTS_PER_LIFE).map(|_| self.player.draw_act()));
         let Self { world, post, watch, .. } = self;
+        let lingers = if watch.is_some() { WATCHED_FOR } else { Duration::ZERO };
         let used = async {
             for act in acts {
                 world.act(&door, &act).await;
             }
+            tokio::time::sleep(lingers).await;
         };
         let caught = async {
             match watch {

@@ -61,9 +61,10 @@ impl Case {
         }
     }
 
-    /// Tells whether the tombstone is at a majority when the purge is killed.
+    /// Tells whether the tombstone is at a majority when the purge is killed: nothing goes before it is.
     fn is_deleted(&self) -> bool {
-        !matches!(self.point.class, Class::Record | Class::Feed)
+        use Class::{DropBlocks, DropFeed, DropPart, DropRecord};
+        matches!(self.point.class, DropFeed | DropRecord | DropBlocks | DropPart(_))
     }
 }
 
