@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::look::Looked;
 use super::plan::{Plan, Rules, plan};
-use super::remove::{Doomed, remove_blob};
+use super::remove::{Doomed, First, remove_blob};
 use super::{Brake, QUIET, Report, Retention, Wait};
 use crate::asset::{Kind, NameHash, Version};
 use crate::catalog::KnownVersion;
@@ -199,7 +199,7 @@ impl Retention {
             let (listed, stored_ms) = (copy.is_some(), copy.and_then(|copy| copy.stored_ms));
             let doomed = Doomed { name: looked.name, version, kind, listed, stored_ms };
             let provider = self.parts().fleet.get(slot);
-            if let Err(failure) = doomed.remove_from(provider.as_ref(), &self.0.pace).await {
+            if let Err(failure) = doomed.remove_from(provider.as_ref(), First::Record, &self.0.pace).await {
                 return (removed, Some(failure.to_string()));
             }
             removed += 1;
