@@ -134,6 +134,23 @@ impl<K: Eq + Hash + Send + Sync + 'static> Lately<K> {
         self.keys.insert(key, Instant::now());
     }
 
+    /// Returns since when a key is remembered; one that is not is remembered from now on.
+    pub fn since(&self, key: K) -> Instant {
+        match self.keys.get(&key).filter(|since| since.elapsed() < self.time) {
+            Some(since) => since,
+            None => {
+                let now = Instant::now();
+                self.keys.insert(key, now);
+                now
+            }
+        }
+    }
+
+    /// Forgets a key.
+    pub fn remove(&self, key: &K) {
+        self.keys.invalidate(key);
+    }
+
     /// Tells whether a key is remembered.
     pub fn contains(&self, key: &K) -> bool {
         self.keys.get(key).is_some_and(|since| since.elapsed() < self.time)
@@ -177,6 +194,18 @@ mod tests {
         assert!(!lately.contains(&1));
         lately.insert(1);
         assert!(lately.contains(&1));
+        lately.remove(&1);
+        assert!(!lately.contains(&1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_time_counts_until_it_is_forgotten() {
+        let lately = Lately::new(10, Duration::from_secs(5));
+        let first = lately.since(1);
+        tokio::time::advance(Duration::from_millis(4_999)).await;
+        assert_eq!(lately.since(1), first);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(lately.since(1), Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

@@ -137,6 +137,7 @@ impl Catalog {
         mut sightings: Vec<Sighting>,
     ) -> Result<(), IndexUnusable> {
         self.strip_suspects(&mut sightings);
+        self.unhide(&sightings);
         // The feed of another bucket, or of a wiped one, shows versions but proves no copies.
         if !self.parts().trust.is_trusted(slot) {
             sightings.iter_mut().for_each(|seen| seen.holders.clear());

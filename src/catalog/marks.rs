@@ -2,7 +2,7 @@
 //!
 //! Suspicion: a read found a copy missing or damaged; until repair has looked at it, no listing makes it
 //! complete again (the index keeps it as missing, so that a restart does not forget it). Uncommitted: a
-//! majority lacks the bytes. Writing: the upload is under way here. Unreadable: nobody delivers the record.
+//! majority lacks the bytes. Absent: the same of a version that was committed for all that is known. Writing: the upload is under way here. Unreadable: nobody delivers the record.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,6 +16,11 @@ use crate::provider::Slot;
 
 /// For how long a version whose bytes a majority lacks is passed over before its bytes are asked for again.
 const UNCOMMITTED_FOR: Duration = Duration::from_secs(5);
+/// For how long a majority must have lacked a version that is known to have been committed before it is passed
+/// over. A spell in which providers deny what they hold is answered 503, and then with the bytes again.
+const ABSENT_FOR: Duration = Duration::from_secs(5);
+/// For how long it is remembered when that began, and what was served though only a minority is known to hold it.
+const ABSENCE_REMEMBERED_FOR: Duration = Duration::from_hours(1);
 /// For how long the background reader leaves a record alone that nobody delivered.
 const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// How many versions of each kind are remembered.
@@ -26,6 +31,8 @@ const REMEMBERED_MAX: u64 = 100_000;
 pub(super) struct Marks {
     writing: Mutex<HashSet<UploadId>>,
     uncommitted: Lately<Version>,
+    absent: Lately<Version>,
+    served: Lately<Version>,
     pub(super) unreadable: Lately<Version>,
     suspects: Mutex<HashSet<(NameHash, Version, Slot)>>,
 }
@@ -35,6 +42,8 @@ impl Marks {
         Self {
             writing: Mutex::default(),
             uncommitted: Lately::new(REMEMBERED_MAX, UNCOMMITTED_FOR),
+            absent: Lately::new(REMEMBERED_MAX, ABSENCE_REMEMBERED_FOR),
+            served: Lately::new(REMEMBERED_MAX, ABSENCE_REMEMBERED_FOR),
             unreadable: Lately::new(REMEMBERED_MAX, UNREADABLE_FOR),
             suspects: Mutex::default(),
         }
@@ -71,6 +80,39 @@ impl Catalog {
     /// Clears the suspicion against a copy, once it was looked at.
     pub fn clear_suspicion(&self, name: NameHash, version: Version, slot: Slot) {
         self.0.marks.suspects.lock().remove(&(name, version, slot));
+    }
+
+    /// Tells whether a version that a trusted majority was found to lack may be passed over: at once where it is
+    /// merely listed; only after a while where a majority was known to hold it, or bytes of it were served.
+    pub async fn may_pass_over(&self, name: NameHash, version: Version) -> bool {
+        let marks = &self.0.marks;
+        let known = self.known(name).await;
+        let known = known.iter().find(|known| known.version == version);
+        // A holder that denies it is under suspicion, and was a holder all the same.
+        let held = |slot: &Slot| {
+            known.is_some_and(|known| known.holders.contains(slot)) || self.is_suspect(name, version, *slot)
+        };
+        let fleet = &self.parts().fleet;
+        if fleet.slots().filter(held).count() < fleet.majority() && !marks.served.contains(&version) {
+            return true;
+        }
+        marks.absent.since(version).elapsed() >= ABSENT_FOR
+    }
+
+    /// Takes note that a provider delivered bytes of a version that `holders` are known to hold.
+    pub fn delivered(&self, version: Version, holders: &[Slot]) {
+        let (marks, fleet) = (&self.0.marks, &self.parts().fleet);
+        if fleet.slots().filter(|slot| holders.contains(slot)).count() < fleet.majority() {
+            marks.served.insert(version);
+        }
+        marks.absent.remove(&version);
+        marks.uncommitted.remove(&version);
+    }
+
+    /// No version is passed over that a provider shows to hold completely.
+    pub(super) fn unhide(&self, sightings: &[Sighting]) {
+        let shown = sightings.iter().filter(|seen| !seen.holders.is_empty());
+        shown.for_each(|seen| self.0.marks.uncommitted.remove(&seen.version));
     }
 
     /// Passes a version over for a while: a trusted majority lacks its bytes.

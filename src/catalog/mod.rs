@@ -235,6 +235,7 @@ impl Catalog {
             return Ok(());
         }
         self.strip_suspects(&mut sightings);
+        self.unhide(&sightings);
         let names: Vec<_> = sightings.iter().map(|seen| seen.name).collect();
         self.change(names, move |index| index.apply(&sightings)).await
     }

@@ -77,6 +77,7 @@ pub(super) fn read(root: Option<&Node>, base: &Path, findings: &mut Findings<'_>
             .unwrap_or(RETENTION_DEFAULT),
         timeouts: timeouts(&section, findings),
         conditional_writes: section.read("conditional_writes", findings, scalar::boolean).unwrap_or(false),
+        hedging: true,
         state,
     };
     check_listeners(&config, &section, findings);

@@ -71,6 +71,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Whether `If-Match` and `If-None-Match` on PUT are tried as well as plain stores can.
     pub conditional_writes: bool,
+    /// Whether slow providers are raced by others. No file says otherwise; a drill does, to measure what it is worth.
+    pub hedging: bool,
 }
 
 impl Config {

@@ -54,6 +54,8 @@ pub(super) struct Figures {
     end: Histogram<u64>,
     /// The whole reads that began in the first second, in which the gateway learns of a fault.
     first_second: Histogram<u64>,
+    /// Those that began later.
+    later: Histogram<u64>,
     /// Writes that were begun, and those that were acknowledged.
     pub(super) writes: Writes,
     examples: Vec<Example>,
@@ -100,6 +102,8 @@ pub(super) struct Sums {
     pub(super) whole_ms: Latency,
     /// To the end of the body, of reads that began in the first second of the phase.
     pub(super) first_second_ms: Latency,
+    /// To the end of the body, of reads that began later.
+    pub(super) later_ms: Latency,
     /// Writes.
     pub(super) writes: Writes,
 }
@@ -107,7 +111,7 @@ pub(super) struct Sums {
 impl Figures {
     /// Starts with nothing.
     pub(super) fn new(phase: &str) -> Self {
-        let [first, end, first_second] = [histogram(), histogram(), histogram()];
+        let [first, end, first_second, later] = std::array::from_fn(|_| histogram());
         let (writes, examples) = (Writes::default(), Vec::new());
         Self {
             phase: phase.to_owned(),
@@ -117,6 +121,7 @@ impl Figures {
             first,
             end,
             first_second,
+            later,
             writes,
             examples,
         }
@@ -130,9 +135,8 @@ impl Figures {
             record(&mut self.first, first);
         }
         record(&mut self.end, read.end);
-        if read.began < Duration::from_secs(1) {
-            record(&mut self.first_second, read.end);
-        }
+        let learning = read.began < Duration::from_secs(1);
+        record(if learning { &mut self.first_second } else { &mut self.later }, read.end);
         let Some(Flaw { kind, detail }) = read.flaw else { return };
         self.flaws[kind as usize] += 1;
         if self.examples.len() < EXAMPLES_MAX {
@@ -172,6 +176,7 @@ impl Figures {
             first_byte_ms: latency(&self.first),
             whole_ms: latency(&self.end),
             first_second_ms: latency(&self.first_second),
+            later_ms: latency(&self.later),
             writes: self.writes,
         }
     }

@@ -43,6 +43,7 @@ fn latencies_are_of_the_whole_phase_and_of_its_first_second() {
     near(sums.whole_ms.max, 800.0);
     near(sums.first_byte_ms.p50, 10.0);
     near(sums.first_second_ms.p50, 800.0);
+    near(sums.later_ms.max, 20.0);
     assert_eq!(Figures::new("none").sums().whole_ms, Latency::default());
 }
 

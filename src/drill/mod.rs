@@ -20,6 +20,7 @@ mod ledger;
 mod load;
 mod observe;
 mod play;
+mod promise;
 mod report;
 mod run;
 mod scenario;

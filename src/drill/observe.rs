@@ -17,8 +17,8 @@ pub(super) struct Counters {
     pub(super) events: BTreeMap<String, f64>,
     /// Reads of providers by reason (`first`, `hedge`, `retry`), where the gateway tells them.
     pub(super) upstream_reads: BTreeMap<String, f64>,
-    /// Calls that read an object, by provider.
-    pub(super) gets: BTreeMap<String, f64>,
+    /// The same by provider: what reads asked each for, and no look at a canary.
+    pub(super) asked: BTreeMap<String, f64>,
 }
 
 /// A provider as the gateway's status shows it.
@@ -28,6 +28,7 @@ pub(super) struct ProviderStatus {
     health: String,
     canary: String,
     copies_missing: u64,
+    hedge_ms: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +41,11 @@ impl ProviderStatus {
     /// Tells whether the gateway counts on the provider again.
     pub(super) fn is_well(&self) -> bool {
         self.health == "healthy" && self.canary == "ours"
+    }
+
+    /// Returns after how many milliseconds another provider is asked as well.
+    pub(super) fn hedge_ms(&self) -> Option<f64> {
+        self.hedge_ms
     }
 
     /// Tells whether the provider has all that it should.
@@ -63,15 +69,14 @@ impl Counters {
         let mut counters = Self::default();
         for (name, labels, value) in text.lines().filter_map(sample) {
             let by = |key| label(labels, key).to_owned();
-            let sum = match name {
-                "triplicate_events_total" => counters.events.entry(by("kind")),
-                "triplicate_upstream_reads_total" => counters.upstream_reads.entry(by("reason")),
-                "triplicate_provider_calls_total" if label(labels, "operation") == "get" => {
-                    counters.gets.entry(by("provider"))
+            match name {
+                "triplicate_events_total" => *counters.events.entry(by("kind")).or_default() += value,
+                "triplicate_upstream_reads_total" => {
+                    *counters.upstream_reads.entry(by("reason")).or_default() += value;
+                    *counters.asked.entry(by("provider")).or_default() += value;
                 }
-                _ => continue,
-            };
-            *sum.or_default() += value;
+                _ => {}
+            }
         }
         counters
     }
@@ -134,15 +139,13 @@ mod tests {
              triplicate_upstream_reads_total{provider=\"a\",reason=\"first\"} 200\n\
              triplicate_upstream_reads_total{provider=\"a\",reason=\"hedge\"} 6\n\
              triplicate_upstream_reads_total{provider=\"a\",reason=\"retry\"} 4\n\
-             triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"ok\"} 5\n\
-             triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"timeout\"} 1\n\
-             triplicate_provider_calls_total{provider=\"a\",operation=\"put\",outcome=\"ok\"} 9\n# EOF\n",
+             triplicate_provider_calls_total{provider=\"a\",operation=\"get\",outcome=\"ok\"} 5\n# EOF\n",
         );
         assert_eq!(after.events_since(&before, "takeover"), 4);
         assert_eq!(after.events_since(&before, "hedge_won"), 7);
         assert_eq!(after.events_since(&before, "repair"), 0);
         assert_eq!(after.extra_since(&before), Some(0.05));
-        assert_eq!(after.gets["a"], 6.0);
+        assert_eq!(after.asked["a"], 210.0);
         assert_eq!(before.extra_since(&Counters::default()), None);
     }
 }

@@ -19,7 +19,7 @@ use super::faults::Begun;
 use super::load::client::Client;
 use super::load::{self, read_each_once, read_together};
 use super::observe::{self, Counters};
-use super::scenario::{Phase, Scenario};
+use super::scenario::{Phase, Scenario, Until};
 use super::screen::Screen;
 use super::shares::{Demotion, Sample, demotion, is_used};
 use super::site::Site;
@@ -57,6 +57,8 @@ pub(super) struct Played {
     pub(super) hedges: u64,
     /// Reads of providers beyond the first of each, as a part of the first ones, where the gateway tells it.
     pub(super) extra: Option<f64>,
+    /// After how many milliseconds the next provider was asked as well, at the slowest of the good ones.
+    pub(super) hedge_ms: Option<f64>,
     /// Requests for parts on all wires.
     pub(super) part_reads: u64,
     /// Requests that a fault happened to.
@@ -180,6 +182,7 @@ impl<'a> Player<'a> {
         let rounds = async { if together { read_together(&load, &act).await } else { 0 } };
         let (rounds, samples) = tokio::join!(rounds, self.watch(phase, &act));
         let lasted = act.began.elapsed();
+        let hedge_ms = self.hedge_ms().await;
         begun.end(self.site).await;
         let wiped = |slot: &usize| {
             phase.faults.iter().any(|fault| fault.kind == Kind::Wiped && fault.slots.contains(slot))
@@ -200,7 +203,18 @@ impl<'a> Player<'a> {
             })
             .flatten();
         self.samples = samples;
-        self.settle(phase, act, lasted, rounds, demotion, before).await
+        self.settle(phase, act, lasted, rounds, demotion, before).await?;
+        if let Some(played) = self.played.last_mut() {
+            played.hedge_ms = hedge_ms;
+        }
+        Ok(())
+    }
+
+    /// Returns the longest delay before a second request at providers that are well.
+    async fn hedge_ms(&mut self) -> Option<f64> {
+        let providers = observe::status(&mut self.admin).await.ok()??;
+        let delays = providers.values().filter(|provider| provider.is_well()).filter_map(|it| it.hedge_ms());
+        delays.max_by(f64::total_cmp)
     }
 
     /// Adds a phase that has ended.
@@ -225,6 +239,7 @@ impl<'a> Player<'a> {
             takeovers: counters.events_since(&self.counters, "takeover"),
             hedges: counters.events_since(&self.counters, "hedge_won"),
             extra: counters.extra_since(&self.counters),
+            hedge_ms: None,
             part_reads: after.0 - before.0,
             struck: after.1 - before.1,
             rounds,
@@ -239,7 +254,7 @@ impl<'a> Player<'a> {
     async fn read_everything_once(&mut self) -> Result<(), String> {
         let name = "at the end, each asset once".to_owned();
         let reads = Some(self.load.ledger.assets() as u64);
-        let phase = Phase { name, reads, length: None, until_recovered: false, faults: Vec::new() };
+        let phase = Phase { name, reads, length: None, until: None, faults: Vec::new() };
         let (before, act) = (self.passed(), Act::open(&phase, self.clock.now()));
         self.screen.note(&phase.name);
         read_each_once(&self.load, &act).await;
@@ -267,8 +282,13 @@ impl<'a> Player<'a> {
             }
             let all_read = act.is_closed() && act.is_quiet();
             let in_time = phase.length.is_none_or(|length| act.began.elapsed() < length);
-            let recovered = phase.until_recovered && self.pending.is_empty() && complete;
-            if all_read || !in_time || recovered || self.stop.is_cancelled() {
+            let reached = self.pending.is_empty()
+                && match phase.until {
+                    None => false,
+                    Some(Until::Healthy) => true,
+                    Some(Until::Recovered) => complete,
+                };
+            if all_read || !in_time || reached || self.stop.is_cancelled() {
                 act.close();
                 samples.push(self.sample(act.began.elapsed(), by_calls).await);
                 return samples;
@@ -288,7 +308,7 @@ impl<'a> Player<'a> {
         let passed = self.site.wires.iter().map(|wire| wire.counts().blob_reads);
         let mut reads: Vec<u64> = passed.collect();
         if by_calls && let Ok(counters) = Counters::read(&mut self.admin).await {
-            let calls = self.names.iter().map(|name| counters.gets.get(name).copied().unwrap_or(0.0) as u64);
+            let calls = self.names.iter().map(|name| counters.asked.get(name).copied().unwrap_or(0.0) as u64);
             reads = calls.collect();
         }
         Sample { at, reads }
@@ -296,7 +316,7 @@ impl<'a> Player<'a> {
 
     /// Asks the gateway, where somebody wants to know, and tells whether every provider has all that it should.
     async fn look_for_recoveries(&mut self, phase: &Phase) -> bool {
-        if self.pending.is_empty() && !phase.until_recovered {
+        if self.pending.is_empty() && phase.until.is_none() {
             return false;
         }
         // A gateway that does not answer now is asked again at the next look.

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::figures::{Example, Latency, Sums, milliseconds};
 use super::play::{Played, Recovery};
+use super::promise::{self, Shown};
 use super::scenario::Scenario;
 use super::shares::Demotion;
 
@@ -41,6 +42,8 @@ pub(super) struct Report {
     examples: Vec<Example>,
     /// Whether it was stopped before its end.
     interrupted: bool,
+    /// What was promised and not kept, a sentence each.
+    missed: Vec<String>,
     verdict: String,
     exit: u8,
 }
@@ -65,6 +68,8 @@ struct PhaseReport {
     /// Reads of providers beyond the first of each, as a part of the first ones; `null` where the gateway does
     /// not tell.
     extra_requests: Option<f64>,
+    /// After how many milliseconds the next provider was asked as well, at the slowest of the good ones.
+    hedge_ms: Option<f64>,
     /// Requests for parts of blobs that passed the wires.
     part_reads: u64,
     /// Requests that a fault happened to.
@@ -108,6 +113,9 @@ impl Report {
         let [reads, errors, wrong] =
             [sum(|sums| sums.reads), sum(|sums| sums.errors), sum(|sums| sums.wrong)];
         let [asked, acknowledged] = [sum(|sums| sums.writes.asked), sum(|sums| sums.writes.acknowledged)];
+        let shown = phases.iter().map(PhaseReport::shown);
+        let missed =
+            promise::missed(&played.iter().map(|played| &played.phase).zip(shown).collect::<Vec<_>>());
         let examples = played.iter().flat_map(|played| played.act.figures.lock().examples().to_vec());
         let exit = match (errors + wrong, interrupted) {
             (1.., _) => EXIT_FLAWED,
@@ -133,6 +141,7 @@ impl Report {
             writes_asked: asked,
             writes_acknowledged: acknowledged,
             interrupted,
+            missed,
             exit,
         }
     }
@@ -152,9 +161,10 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let mut text = vec![self.table().to_string()];
         text.push(
-            "Times in ms to the end of the body; 1st s: of reads that began in the first second of the phase.\n\
-             extra: requests to providers beyond the first of each read; demoted: until the faulty provider had \
-             no more than a tenth of the reads; recovered: from the end of the fault."
+            "Times in ms to the end of the body; 1st s, later: of reads that began in the first second of the phase, \
+             and after it.\nhedge: after so many ms another provider is asked too, at the slowest good one; extra: \
+             requests to providers beyond the first of each read;\ndemoted: until the faulty provider had no more than \
+             a tenth of the reads; recovered: from the end of the fault."
                 .to_owned(),
         );
         for phase in &self.phases {
@@ -169,6 +179,7 @@ impl Report {
         for Example { phase, asset, began_ms, kind, detail } in &self.examples {
             text.push(format!("  {phase}, {began_ms:.0} ms: {asset}: {kind:?}: {detail}"));
         }
+        text.extend(self.missed.iter().map(|missed| format!("MISSED: {missed}")));
         text.push(self.verdict.clone());
         text.join("\n")
     }
@@ -187,6 +198,8 @@ impl Report {
             "max",
             "1st s p99",
             "1st s max",
+            "later p99",
+            "hedge",
             "extra",
             "takeovers",
             "hedges",
@@ -215,6 +228,7 @@ impl PhaseReport {
             seconds: milliseconds(played.lasted) / 1_000.0,
             sums,
             extra_requests: played.extra,
+            hedge_ms: played.hedge_ms,
             part_reads: played.part_reads,
             struck: played.struck,
             takeovers: played.takeovers,
@@ -225,11 +239,22 @@ impl PhaseReport {
         }
     }
 
+    /// Returns what the promise is about.
+    fn shown(&self) -> Shown {
+        Shown {
+            usual: self.sums.whole_ms,
+            later: self.sums.later_ms,
+            hedge_ms: self.hedge_ms,
+            demoted: self.demoted,
+            extra: self.extra_requests,
+        }
+    }
+
     fn cells(&self) -> Vec<String> {
-        let Sums { reads, errors, wrong, whole_ms, first_second_ms, writes, .. } = &self.sums;
+        let Sums { reads, errors, wrong, whole_ms, first_second_ms, later_ms, writes, .. } = &self.sums;
         let Latency { p50, p99, p999, max } = whole_ms;
         let ms = |value: &f64| if *reads == 0 { "-".to_owned() } else { round(*value) };
-        let first_second = |value: f64| if value > 0.0 { round(value) } else { "-".to_owned() };
+        let some = |value: f64| if value > 0.0 { round(value) } else { "-".to_owned() };
         vec![
             self.name.clone(),
             reads.to_string(),
@@ -239,8 +264,10 @@ impl PhaseReport {
             ms(p99),
             ms(p999),
             ms(max),
-            first_second(first_second_ms.p99),
-            first_second(first_second_ms.max),
+            some(first_second_ms.p99),
+            some(first_second_ms.max),
+            some(later_ms.p99),
+            some(self.hedge_ms.unwrap_or_default()),
             self.extra_requests.map_or("-".to_owned(), |part| format!("{:.1}%", part * 100.0)),
             self.takeovers.to_string(),
             self.hedges_won.to_string(),

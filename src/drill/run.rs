@@ -129,7 +129,7 @@ async fn over(
     stop: &CancellationToken,
     tasks: &Tasks,
 ) -> Result<Report, NotPlayed> {
-    let (config, token) = site.config(config, scenario.load.cache_bytes, scenario.load.readers);
+    let (config, token) = site.config(config, &scenario.load);
     let (gateway, greeting) = Gateway::build(config).await.map_err(NotPlayed::because)?;
     let halt = CancellationToken::new();
     let running = tasks.spawn("gateway", gateway.run(halt.clone()));

@@ -12,12 +12,13 @@ fn read(text: &str) -> Result<Scenario, crate::config::ConfigErrors> {
 fn a_scenario_is_read_with_its_defaults() {
     let scenario = read("name: a\nphases: [{ name: b, reads: 7 }]").unwrap();
     assert_eq!((scenario.name.as_str(), scenario.seed, scenario.about.as_str()), ("a", 1, ""));
-    let Load { readers, assets, ranges, writers, cache_bytes, together, .. } = scenario.load;
-    assert_eq!((readers, assets, ranges, writers, cache_bytes, together), (16, 200, 0.1, 0, 0, false));
+    let Load { readers, assets, ranges, writers, cache_bytes, together, hedging, .. } = scenario.load;
+    assert_eq!((readers, assets, ranges, writers, cache_bytes), (16, 200, 0.1, 0, 0));
+    assert_eq!((together, hedging), (false, true));
     assert_eq!(scenario.load.sizes.iter().map(|class| class.weight).collect::<Vec<_>>(), [90, 9, 1]);
     assert_eq!((scenario.load.reads_per_second, scenario.load.writes_per_second), (None, None));
     let phase = &scenario.phases[0];
-    assert_eq!((phase.reads, phase.length, phase.until_recovered), (Some(7), None, false));
+    assert_eq!((phase.reads, phase.length, phase.until), (Some(7), None, None));
 }
 
 #[test]
@@ -25,7 +26,7 @@ fn every_key_is_read() {
     let scenario = read(
         "name: a\nabout: b\nseed: 9\n\
          load: { readers: 2, assets: 3, sizes: [{ from: 1KiB, to: 2KiB }], ranges: 0%, pace: 5/s, writers: 1,\n\
-         \x20 writes: 2.5/s, deletes: 5%, cache: 1MiB, together: false }\n\
+         \x20 writes: 2.5/s, deletes: 5%, cache: 1MiB, together: false, hedging: false }\n\
          phases:\n\
          \x20 - { name: one, for: 10s, reads: 5, faults: [\n\
          \x20     { at: second, fault: slow-first-byte, share: 1%, methods: [GET], prefix: blobs/, delay: 3s },\n\
@@ -36,7 +37,7 @@ fn every_key_is_read() {
     let load = &scenario.load;
     assert_eq!(load.sizes, [SizeClass { from: 1024, to: 2048, weight: 1 }]);
     assert_eq!((load.reads_per_second, load.writes_per_second), (Some(5.0), Some(2.5)));
-    assert_eq!((load.ranges, load.deletes, load.cache_bytes), (0.0, 0.05, 1 << 20));
+    assert_eq!((load.ranges, load.deletes, load.cache_bytes, load.hedging), (0.0, 0.05, 1 << 20, false));
     let [slow, reset, key, throttled] = &scenario.phases[0].faults[..] else { panic!("four faults") };
     assert_eq!((slow.slots.as_slice(), slow.kind, slow.share), (&[1][..], Kind::SlowFirstByte, 0.01));
     assert_eq!((slow.methods.as_slice(), slow.prefix.as_deref()), (&[Method::GET][..], Some("blobs/")));
@@ -45,7 +46,7 @@ fn every_key_is_read() {
     assert_eq!((key.slots.as_slice(), key.kind, key.share), (&[2][..], Kind::Unauthorised, 1.0));
     assert_eq!((throttled.share, scenario.phases[0].faulty()), (0.5, vec![0, 1, 2]));
     let two = &scenario.phases[1];
-    assert_eq!((two.length, two.until_recovered), (Some(Duration::from_mins(1)), true));
+    assert_eq!((two.length, two.until), (Some(Duration::from_mins(1)), Some(Until::Recovered)));
 }
 
 #[test]
@@ -75,6 +76,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (format!("{START}phases: [{{ name: b, for: 2 }}]"), "is not a duration"),
         (format!("{START}phases: [{{ name: b, for: 25h }}]"), "is out of range"),
         (format!("{START}phases: [{{ name: b, reads: 1, until: recovered }}]"), "needs `for`"),
+        (format!("{START}phases: [{{ name: b, reads: 1, until: healthy }}]"), "needs `for`"),
         (format!("{START}phases: [{{ name: b, for: 1s, until: noon }}]"), "is nothing to wait for"),
         (fault("fault: reset"), "at: is missing"),
         (fault("at: first"), "fault: is missing"),
@@ -119,7 +121,7 @@ fn all_errors_of_a_scenario_are_told_together() {
 fn every_built_in_drill_can_be_played() {
     let names = names();
     let all = builtin::all();
-    assert_eq!(all.len(), Kind::ALL.len() + 7);
+    assert_eq!(all.len(), Kind::ALL.len() + 8);
     for (name, about) in all {
         let scenario = builtin::find(&name, Providers(&names)).unwrap().unwrap();
         assert_eq!(scenario.name, name);
@@ -142,7 +144,7 @@ fn a_drill_of_one_fault_plays_it_at_each_provider_with_a_recovery_after_it() {
             scenario.phases.iter().enumerate().filter(|(_, phase)| !phase.faults.is_empty())
         {
             assert_eq!(phase.faults[0].kind, kind);
-            assert!(scenario.phases[number + 1].until_recovered, "{kind:?}");
+            assert!(scenario.phases[number + 1].until.is_some(), "{kind:?}");
             faulty.extend(phase.faulty());
         }
         assert_eq!(faulty, [0, 1, 2], "{kind:?}");

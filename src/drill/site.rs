@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use url::Url;
 
+use super::scenario::Load;
 use super::wire::{Wire, WireError};
 use super::zone::Zone;
 use crate::asset::{RecordKey, key};
@@ -141,13 +142,8 @@ impl Site {
         Ok(ProviderSettings::Bunny(bunny))
     }
 
-    /// Returns a configuration over the wires, and the token that it knows.
-    pub(super) fn config(
-        &self,
-        config: Option<&Config>,
-        cache_bytes: u64,
-        readers: usize,
-    ) -> (Config, TokenText) {
+    /// Returns a configuration over the wires for a load, and the token that it knows.
+    pub(super) fn config(&self, config: Option<&Config>, load: &Load) -> (Config, TokenText) {
         let token = TokenText::generate();
         let state = self.folder.path().join("state");
         let base = config.cloned().unwrap_or_else(|| plain(&state));
@@ -159,17 +155,18 @@ impl Site {
             admin: true,
             prefixes: Vec::new(),
         };
-        let reads = base.limits.reads.max(readers + READS_MARGIN);
+        let reads = base.limits.reads.max(load.readers + READS_MARGIN);
         let config = Config {
             listen: ([127, 0, 0, 1], 0).into(),
             admin: ([127, 0, 0, 1], 0).into(),
-            cache: CacheConfig { memory_bytes: cache_bytes, disk_bytes: 0, path: state.join("cache") },
+            cache: CacheConfig { memory_bytes: load.cache_bytes, disk_bytes: 0, path: state.join("cache") },
             limits: Limits { reads, ..base.limits.clone() },
             state,
             record_key: RecordKeySource::Key(RecordKey::new(random_secret())),
             public_url: None,
             tokens: vec![known],
             providers: self.providers.clone(),
+            hedging: load.hedging,
             ..base
         };
         (config, token)
@@ -236,6 +233,7 @@ fn plain(state: &Path) -> Config {
         retention: Duration::from_hours(7 * 24),
         timeouts: Timeouts::default(),
         conditional_writes: false,
+        hedging: true,
     }
 }
 

@@ -38,7 +38,7 @@ impl Act {
         Arc::new(Self {
             began: now,
             figures: Mutex::new(Figures::new(&phase.name)),
-            writers_rest: phase.until_recovered,
+            writers_rest: phase.until.is_some(),
             tickets: AtomicU64::new(0),
             tickets_max: phase.reads,
             closed: AtomicBool::new(false),
@@ -127,7 +127,7 @@ mod tests {
 
     fn phase(reads: Option<u64>) -> Phase {
         let name = "one".to_owned();
-        Phase { name, reads, length: None, until_recovered: false, faults: Vec::new() }
+        Phase { name, reads, length: None, until: None, faults: Vec::new() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -182,7 +182,7 @@ impl Parts {
         tasks: Tasks,
     ) -> Result<Self, StartError> {
         let monitor = Monitor::new(fleet.clone(), board.clone(), key.clone());
-        let budget = Budget::new();
+        let budget = if config.hedging { Budget::new() } else { Budget::without_hedges() };
         let catalog = Catalog::open(
             &config.state,
             catalog::Parts {

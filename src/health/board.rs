@@ -62,6 +62,8 @@ pub(super) struct State {
     pub canary_at: Option<Instant>,
     /// When the last look began, whether or not it succeeded.
     pub looked_at: Option<Instant>,
+    /// When the last look that failed began.
+    pub failed_look_at: Option<Instant>,
     /// Whether any look has ended.
     pub was_looked_at: bool,
     pub checksum: Option<String>,

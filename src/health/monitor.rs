@@ -153,9 +153,22 @@ impl Monitor {
             Err(ProviderError::new(provider.id(), Operation::Get, ErrorKind::Timeout).with_detail(detail))
         });
         self.board.state(slot).lock().was_looked_at = true;
-        let state = looked?;
-        self.board.looked(slot, state, began);
-        Ok(state)
+        match looked {
+            Ok(state) => {
+                self.board.looked(slot, state, began);
+                Ok(state)
+            }
+            Err(failure) => {
+                self.look_failed(slot, began);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes note that a look that began at `began` has come to nothing.
+    fn look_failed(&self, slot: Slot, began: Instant) {
+        let mut state = self.board.state(slot).lock();
+        state.failed_look_at = state.failed_look_at.max(Some(began));
     }
 
     /// Waits a moment for providers that nobody has looked at since the start: until then nobody knows whose
@@ -179,19 +192,26 @@ impl Monitor {
     /// Many callers at once share one look.
     pub async fn confirm(&self, slot: Slot, since: Instant) -> bool {
         let _turn = self.looking[slot.0].lock().await;
-        let (state, at, looked_at) = {
+        let (state, at, failed_at) = {
             let state = self.board.state(slot).lock();
-            (state.canary, state.canary_at, state.looked_at)
+            (state.canary, state.canary_at, state.failed_look_at)
         };
         if at.is_some_and(|at| at > since) {
             return state == Some(CanaryState::Ours);
         }
-        // Who waited while another look failed has its answer too.
-        if looked_at.is_some_and(|at| at > since) {
+        // Who waited while another look failed has its answer too. One that is still under way has none: the
+        // monitor's own looks take no turn.
+        if failed_at.is_some_and(|at| at > since) {
             return false;
         }
-        let looked = tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await;
-        looked.is_ok_and(|looked| looked.is_ok_and(|state| state == CanaryState::Ours))
+        let began = self.board.clock().now();
+        match tokio::time::timeout(CONFIRM_PATIENCE, self.look(slot)).await {
+            Ok(looked) => looked.is_ok_and(|state| state == CanaryState::Ours),
+            Err(_) => {
+                self.look_failed(slot, began);
+                false
+            }
+        }
     }
 
     async fn probe_once(&self, slot: Slot) -> bool {

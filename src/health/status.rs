@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::board::State;
 use super::breaker::BreakerState;
 use super::canary::CanaryState;
+use super::plan::SizeClass;
 use crate::provider::ProviderId;
 
 /// What a gateway thinks of one provider.
@@ -31,6 +32,8 @@ pub struct ProviderHealth {
     pub latency_ms: Option<f64>,
     /// The time within which 95 % of the answers up to 64 KiB began, in milliseconds, of the last minutes.
     pub p95_ms: Option<f64>,
+    /// After how many milliseconds a read of up to 64 KiB asks another provider as well.
+    pub hedge_ms: f64,
     /// The smoothed throughput of bodies in bytes a second, once there was one.
     pub throughput_bytes: Option<f64>,
     /// The share of requests that succeeded, 0 to 1, in the last ten seconds, if there were any.
@@ -66,6 +69,7 @@ pub(super) fn of(name: &ProviderId, kind: &'static str, state: &State, now: Inst
         canary: state.canary.map_or("unknown", CanaryState::as_str),
         latency_ms: state.figures.latency().map(milliseconds),
         p95_ms: state.figures.small_tail(now).map(milliseconds),
+        hedge_ms: milliseconds(state.figures.hedge_after(SizeClass::Small, now)),
         throughput_bytes: state.figures.throughput(),
         success_rate: (rate.outcomes() > 0).then(|| rate.share()),
         in_flight: state.in_flight,

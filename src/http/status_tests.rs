@@ -14,6 +14,7 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         canary: "ours",
         latency_ms: Some(12.345),
         p95_ms: Some(45.6),
+        hedge_ms: 45.6,
         throughput_bytes: Some(1e6),
         success_rate: Some(0.75),
         in_flight: 2,

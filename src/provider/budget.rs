@@ -16,31 +16,44 @@ const SAVED_MAX: i64 = 20 * REQUEST;
 
 /// The extra requests that may be made; cheap to clone, shared by all reads of a gateway.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<AtomicI64>);
+pub struct Budget {
+    saved: Arc<AtomicI64>,
+    hedges: bool,
+}
 
 impl Budget {
     /// Starts with a burst saved up.
     pub fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(SAVED_MAX)))
+        Self { saved: Arc::new(AtomicI64::new(SAVED_MAX)), hedges: true }
+    }
+
+    /// Starts a budget of which nothing is spent on slowness, however slow: what hedging is compared with.
+    pub fn without_hedges() -> Self {
+        Self { hedges: false, ..Self::new() }
+    }
+
+    /// Tells whether anything is spent on slowness.
+    pub fn hedges(&self) -> bool {
+        self.hedges
     }
 
     /// Takes note of a success.
     pub fn earn(&self) {
         let earned = |saved: i64| (saved < SAVED_MAX).then_some(saved + EARNED);
         // A budget that is full stays so.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earned);
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earned);
     }
 
     /// Pays for a request that may be left out; tells whether it may be made.
     pub fn try_spend(&self) -> bool {
         let paid = |saved: i64| (saved >= REQUEST).then_some(saved - REQUEST);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid).is_ok()
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid).is_ok()
     }
 
     /// Pays, as far as there is something left, for a request that is made in any case.
     pub fn spend(&self) {
         let paid = |saved: i64| (saved > 0).then(|| (saved - REQUEST).max(0));
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
+        let _ = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
     }
 }
 

@@ -152,7 +152,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn is_waited_for(&self) -> bool {
-        self.waiting.len() > 0
+        self.waiting.len() > 0 && self.budget.hedges()
     }
 
     /// The next one is asked at once.
@@ -166,7 +166,7 @@ impl Line<'_> {
         let now = Instant::now();
         let reason = match self.next.take() {
             Some(reason) => reason,
-            None if now < self.at => return None,
+            None if now < self.at || !self.budget.hedges() => return None,
             None => Reason::Hedge,
         };
         match reason {

@@ -88,3 +88,12 @@ async fn the_slow_are_named() {
     let (outcome, _) = run(&[(60_000, true), (10, true)], &Budget::new(), FAST).await;
     assert_eq!(outcome.slow.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [Slot(0)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_hedges_slowness_is_waited_for_and_failure_is_not() {
+    let budget = Budget::without_hedges();
+    let (outcome, took) = run(&[(5_000, true), (10, true)], &budget, FAST).await;
+    assert_eq!((outcome.won.unwrap().slot, took), (Slot(0), 5_000));
+    let (outcome, took) = run(&[(5_000, false), (10, true)], &budget, FAST).await;
+    assert_eq!((outcome.won.unwrap().slot, took), (Slot(1), 5_010));
+}

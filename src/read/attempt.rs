@@ -151,6 +151,7 @@ impl Attempt<'_> {
     fn tell<T>(&self, outcome: &Race<T, SourceError>) {
         let Some(won) = &outcome.won else { return };
         self.parts.budget.earn();
+        self.parts.catalog.delivered(self.blob.record.version, &self.blob.holders);
         let slow = || outcome.slow.first().map(|(slot, _)| (EventKind::HedgeWon, *slot, ledger::SLOW));
         let failed = || {
             let (slot, error) = outcome.failed.first()?;

@@ -211,6 +211,17 @@ impl Parts {
         }
     }
 
+    /// Passes a version over from now on that a majority lacks, unless it is known to have been committed; tells
+    /// whether it did.
+    async fn pass_over(&self, blob: &Blob) -> bool {
+        let (name, version) = (blob.record.name.hash(), blob.record.version);
+        let passed = self.catalog.may_pass_over(name, version).await;
+        if passed {
+            self.catalog.mark_uncommitted(version);
+        }
+        passed
+    }
+
     /// Tells whether a majority that lacks something proves to be itself after `since`.
     async fn is_proved_lacking(&self, lacking: &[Slot], since: tokio::time::Instant) -> bool {
         if lacking.len() < self.fleet.majority() {

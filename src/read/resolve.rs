@@ -86,7 +86,9 @@ pub(super) async fn resolve(
             Ok(_) if evidence.may_tell_deleted(known.version) => return Err(ReadError::NotFound),
             Ok(_) => return Err(ReadError::unavailable("only a minority knows of the tombstone")),
             // Passed over by this read alone: its record may be on its way, and be acknowledged in a moment.
-            Err(missed) if parts.is_proved_lacking(&missed.lacking, began).await => {}
+            Err(missed)
+                if parts.is_proved_lacking(&missed.lacking, began).await
+                    && parts.catalog.may_pass_over(hash, known.version).await => {}
             Err(missed) => return Err(ReadError::unavailable(missed.reasons.join("; "))),
         }
     }

@@ -197,17 +197,20 @@ impl Upstream {
             Stage::MidBody => ROUND_WAITS,
         }
         .iter();
+        let mut lacked = false;
         loop {
             let missed = match self.round(left).await {
                 Ok(block) => return Ok(block),
                 Err(missed) => missed,
             };
-            if self.stage == Stage::BeforeBody && self.parts.is_proved_lacking(&missed.lacking, began).await {
-                self.parts.catalog.mark_uncommitted(self.blob.record.version);
+            let lacking =
+                self.stage == Stage::BeforeBody && self.parts.is_proved_lacking(&missed.lacking, began).await;
+            // A majority may deny for a moment what it holds: it is asked once more after it proved itself.
+            if lacking && std::mem::replace(&mut lacked, true) && self.parts.pass_over(&self.blob).await {
                 return Err(ReadError::NeverCommitted);
             }
             // A body that has begun is worth a few requests more; one that has not is paid for.
-            let again = self.stage == Stage::MidBody || self.parts.budget.try_spend();
+            let again = self.stage == Stage::MidBody || lacking || self.parts.budget.try_spend();
             match waits.next().filter(|_| again) {
                 Some(wait) => tokio::time::sleep(*wait).await,
                 None => return Err(ReadError::unavailable(missed.reasons.join("; "))),

@@ -142,6 +142,10 @@ async fn a_delete_counts_a_version_whose_bytes_were_found_wanting() {
     let key = triplicate::asset::Key::part(receipt.record.version.upload, 0);
     stack.fleet.get(Slot(1)).delete(&key).await.unwrap();
     site.faulty[0].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
+    // It was acknowledged here: for a moment its absence is not believed.
+    let read = stack.get("a.png").await;
+    assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{read:?}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let read = stack.get("a.png").await;
     assert!(matches!(read, Err(ReadError::NotFound)), "{read:?}");
     stack.writer.delete("a.png".parse().unwrap()).await.unwrap().expect("a tombstone");

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use triplicate::asset::Key;
+use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
-use triplicate::provider::{ErrorKind, Operation, Slot};
+use triplicate::provider::{ErrorKind, Operation, Payload, Slot};
 use triplicate::read::ReadError;
 use triplicate::telemetry::EventKind;
 
 use crate::stack::Stack;
-use crate::{bytes, site};
+use crate::{NOW, bytes, site};
 
 const BLOCK: u64 = 64 * 1024;
 
@@ -155,7 +156,63 @@ async fn a_version_whose_bytes_a_majority_lacks_was_never_committed() {
     site.faulty.iter().for_each(|faulty| faulty.heal());
     stack.fleet.get(Slot(1)).delete(&key).await.unwrap();
     site.faulty[2].set(Operation::Get, Fault::Error(ErrorKind::Unavailable));
+    // It was acknowledged here, and who lacks it may deny it for a moment only.
+    assert!(matches!(stack.get("a.bin").await, Err(ReadError::Unavailable { .. })));
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stack.get("a.bin").await.unwrap(), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spell_in_which_all_deny_what_they_hold_makes_no_404_and_shows_nothing_older() {
+    let (_site, stack) = site().await;
+    let newest = bytes(2, 1_000);
+    stack.put("older.bin", &bytes(1, 1_000)).await.unwrap();
+    for name in ["older.bin", "new.bin"] {
+        let key = Key::part(stack.put(name, &newest).await.unwrap().record.version.upload, 0);
+        let lose = async || {
+            for slot in stack.fleet.slots() {
+                stack.fleet.get(slot).delete(&key).await.unwrap();
+            }
+        };
+        let find = async |after| {
+            tokio::time::sleep(after).await;
+            for slot in stack.fleet.slots() {
+                let bytes = Payload::from(newest.clone());
+                stack.fleet.get(slot).put(&key, &bytes, "image/png").await.unwrap();
+            }
+        };
+        lose().await;
+        let (told, ()) = tokio::join!(stack.get(name), find(Duration::from_millis(40)));
+        assert_eq!(told.unwrap(), newest, "{name}: they are asked again");
+        lose().await;
+        for _ in 0..3 {
+            let told = stack.get(name).await;
+            assert!(matches!(told, Err(ReadError::Unavailable { .. })), "{name}: {told:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        find(Duration::ZERO).await;
+        assert_eq!(stack.get(name).await.unwrap(), newest, "{name}: nothing is left of the spell");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_merely_listed_is_passed_over_at_once_unless_it_was_served() {
+    let (site, stack) = site().await;
+    let (old, new) = (bytes(1, 1_000), bytes(2, 1_000));
+    stack.put("a.bin", &old).await.unwrap();
+    let key = Key::part(stack.put("a.bin", &new).await.unwrap().record.version.upload, 0);
+    let others = [site.stack(Clock::manual(NOW)), site.stack(Clock::manual(NOW))];
+    for other in &others {
+        other.look().await;
+    }
+    for slot in [0, 1] {
+        stack.fleet.get(Slot(slot)).delete(&key).await.unwrap();
+    }
+    assert_eq!(others[0].get("a.bin").await.unwrap(), new, "one holds it still");
+    stack.fleet.get(Slot(2)).delete(&key).await.unwrap();
+    let told = others[0].get("a.bin").await;
+    assert!(matches!(told, Err(ReadError::Unavailable { .. })), "{told:?}");
+    assert_eq!(others[1].get("a.bin").await.unwrap(), old);
 }
 
 #[tokio::test(start_paused = true)]

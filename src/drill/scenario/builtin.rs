@@ -16,8 +16,9 @@ const MATRIX: (&str, &str) =
 /// Faults that two providers have at once, with the names of the drills.
 const TWICE: [(&str, Kind); 2] = [("two-refused", Kind::Refused), ("two-flipped-bit", Kind::FlippedBit)];
 /// Those that have a file of their own.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("tail", include_str!("../scenarios/tail.yaml")),
+    ("tail-unhedged", include_str!("../scenarios/tail-unhedged.yaml")),
     ("mid-body", include_str!("../scenarios/mid-body.yaml")),
     ("stampede", include_str!("../scenarios/stampede.yaml")),
     ("year", include_str!("../scenarios/year.yaml")),
@@ -80,7 +81,7 @@ fn matrix(providers: Providers<'_>) -> Result<Scenario, ConfigErrors> {
     matrix.about = MATRIX.1.to_owned();
     for kind in &Kind::ALL[1..] {
         let scenario = read(ONE_FAULT, kind.name(), *kind, providers)?;
-        let is_quiet = |phase: &Phase| phase.faults.is_empty() && !phase.until_recovered;
+        let is_quiet = |phase: &Phase| phase.faults.is_empty() && phase.until.is_none();
         matrix.phases.extend(scenario.phases.into_iter().filter(|phase| !is_quiet(phase)));
     }
     Ok(matrix)

@@ -58,6 +58,8 @@ pub(super) struct Load {
     pub deletes: f64,
     /// Bytes of the gateway's memory cache.
     pub cache_bytes: u64,
+    /// Whether the gateway races slow providers.
+    pub hedging: bool,
 }
 
 /// A class of sizes and how often it is drawn.
@@ -80,10 +82,19 @@ pub(super) struct Phase {
     pub reads: Option<u64>,
     /// The time after which it ends.
     pub length: Option<Duration>,
-    /// Whether it ends once all providers are healthy again and lack no copy.
-    pub until_recovered: bool,
+    /// What it ends with, unless its time is over before.
+    pub until: Option<Until>,
     /// What is wrong meanwhile.
     pub faults: Vec<Fault>,
+}
+
+/// What a phase waits for; nobody writes meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// All providers that were faulty are counted on again.
+    Healthy,
+    /// And none lacks a copy.
+    Recovered,
 }
 
 /// One fault at some providers.

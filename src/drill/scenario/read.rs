@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Fault, Load, Phase, Scenario, SizeClass};
+use super::{Fault, Load, Phase, Scenario, SizeClass, Until};
 use crate::config::document::{self, Shown};
 use crate::config::interpolate::Lookup;
 use crate::config::reader::{Field, Findings, Section, nearest};
@@ -40,8 +40,10 @@ const SIZES_DEFAULT: [SizeClass; 3] = [
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
 const ROOT_KEYS: &[&str] = &["name", "about", "seed", "load", "phases"];
-const LOAD_KEYS: &[&str] =
-    &["readers", "assets", "sizes", "ranges", "pace", "together", "writers", "writes", "deletes", "cache"];
+const LOAD_KEYS: &[&str] = &[
+    "readers", "assets", "sizes", "ranges", "pace", "together", "writers", "writes", "deletes", "cache",
+    "hedging",
+];
 const PHASE_KEYS: &[&str] = &["name", "reads", "for", "until", "faults"];
 const FAULT_KEYS: &[&str] = &["at", "fault", "share", "methods", "prefix", "delay", "after"];
 
@@ -114,6 +116,7 @@ fn load(root: &Section<'_>, findings: &mut Findings<'_>) -> Load {
         writes_per_second: None,
         deletes: 0.0,
         cache_bytes: 0,
+        hedging: true,
     };
     let Some(section) = root.section("load", LOAD_KEYS, findings) else { return load };
     let count = |key, most, findings: &mut Findings<'_>| {
@@ -132,6 +135,7 @@ fn load(root: &Section<'_>, findings: &mut Findings<'_>) -> Load {
     load.writes_per_second = section.read("writes", findings, rate);
     load.deletes = section.read("deletes", findings, scalar::share).unwrap_or(0.0);
     load.cache_bytes = section.read("cache", findings, scalar::size).unwrap_or(0);
+    load.hedging = section.read("hedging", findings, scalar::boolean).unwrap_or(true);
     refuse_contradictions(&load, &section, findings);
     load
 }
@@ -195,7 +199,7 @@ fn phase(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>
     let name = section.read_required("name", findings, text);
     let reads = section.read("reads", findings, |text| scalar::integer(text, &(1..=READS_MAX)));
     let length = section.read("for", findings, |text| scalar::duration(text, &PHASE_LENGTHS));
-    let until = section.read("until", findings, until_recovered).unwrap_or(false);
+    let until = section.read("until", findings, until);
     if section.get("reads").is_none() && section.get("for").is_none() {
         findings.error(item.at, &item.path, "has no end: add `reads: 2000` or `for: 10s`");
     } else if let (Some(until), None) = (section.get("until"), section.get("for")) {
@@ -204,7 +208,7 @@ fn phase(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>
     let faults = section.list("faults", findings);
     let faults = faults.iter().filter_map(|item| fault(item, providers, findings)).collect();
     let reads = reads.map(|reads| reads as u64);
-    Some(Phase { name: name?, reads, length, until_recovered: until, faults })
+    Some(Phase { name: name?, reads, length, until, faults })
 }
 
 fn fault(item: &Field<'_>, providers: Providers<'_>, findings: &mut Findings<'_>) -> Option<Fault> {
@@ -254,10 +258,11 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "is not a rate: write how many a second, such as `500/s`".to_owned())
 }
 
-fn until_recovered(text: &str) -> Result<bool, String> {
+fn until(text: &str) -> Result<Until, String> {
     match text {
-        "recovered" => Ok(true),
-        _ => Err("is nothing to wait for: `recovered`".to_owned()),
+        "healthy" => Ok(Until::Healthy),
+        "recovered" => Ok(Until::Recovered),
+        _ => Err("is nothing to wait for: `healthy`, `recovered`".to_owned()),
     }
 }
 

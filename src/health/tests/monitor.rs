@@ -241,3 +241,30 @@ async fn a_foreign_provider_is_never_probed() {
         .await;
     assert_eq!(watch.board.canary(ONE), Some(CanaryState::Ours));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_still_under_way_is_no_proof_against_a_provider() {
+    let watch = Watch::new().await;
+    watch.faulty.set(Operation::Get, Fault::Delay(Duration::from_millis(100)));
+    let later = async |after, confirms: bool| {
+        sleep(Duration::from_millis(after)).await;
+        if confirms {
+            return watch.monitor.confirm(ONE, watch.clock.now()).await;
+        }
+        watch.monitor.look(ONE).await.is_ok()
+    };
+    // The second waits for the first, whose look is too old for it; meanwhile the monitor looks by itself.
+    let told = tokio::join!(later(0, true), later(10, true), later(50, false));
+    assert_eq!(told, (true, true, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_while_a_look_fails_does_not_wait_for_another_one() {
+    let watch = Watch::new().await;
+    watch.faulty.set(Operation::Get, Fault::Hang);
+    let (began, since) = (Instant::now(), watch.clock.now());
+    sleep(Duration::from_millis(1)).await;
+    let confirms = (0..10).map(|_| watch.monitor.confirm(ONE, since));
+    assert_eq!(futures::future::join_all(confirms).await, [false; 10]);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}

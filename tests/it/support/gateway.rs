@@ -260,7 +260,7 @@ impl TestGateway {
 }
 
 /// The binary of this build, or the one that `TRIPLICATE_BINARY` names.
-fn binary() -> OsString {
+pub fn binary() -> OsString {
     std::env::var_os("TRIPLICATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_triplicate").into())
 }
 
