@@ -3,8 +3,10 @@
 //! feed entry → record → block list → parts, the writing order backwards: a feed entry says that the copy is
 //! complete, so it goes first, and a record says that all bytes are there, so it goes before any of them.
 //! After a crash in between there is a copy that says less than it could, or bytes that nobody speaks of.
-//! A purge removes the bytes before the record: below a tombstone nobody reads it, and when the purge is run
-//! again after a crash the record is what leads it to the bytes that are left.
+//! A purge removes the record last ([`First::Bytes`]). It works below a tombstone that a majority holds, which
+//! every majority shows, so a record without bytes is current nowhere and hides nothing, and nothing goes for
+//! its sake: what copies go for proves its bytes. When the purge is run again after a crash, the record leads
+//! it to the bytes that are left.
 //! Keys are never used again, so a removal that arrives late, or twice, finds nothing or the same object.
 //!
 //! The minute of a feed entry is that of writing, a moment after the record: it is looked for around the time

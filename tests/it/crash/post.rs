@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::RequestBuilder;
-use triplicate::drill::wire::{Held, Hold, Seen, Wire};
+use triplicate::drill::wire::{Held, Hold, Rule, Seen, Wire};
 
 use super::point::Point;
 use crate::support::gateway::{Setup, TestGateway};
@@ -67,18 +67,14 @@ impl Post {
 
     /// Holds the requests of a point from now on.
     pub fn arm(&self, point: Point) -> Armed {
-        self.arm_within(point, None)
+        self.arm_those(point, |rule| rule)
     }
 
-    /// Holds those requests of a point whose keys begin with `prefix`.
-    pub fn arm_within(&self, point: Point, prefix: Option<&str>) -> Armed {
+    /// Holds those requests of a point to which `narrowed` limits its rule.
+    pub fn arm_those(&self, point: Point, narrowed: impl Fn(Rule) -> Rule) -> Armed {
         let arm = |slot: usize| {
             let (hold, held) = Hold::at(point.moment);
-            let rule = point.class.rule(hold);
-            self.wires[slot].inject(match prefix {
-                Some(prefix) => rule.prefix(prefix),
-                None => rule,
-            });
+            self.wires[slot].inject(narrowed(point.class.rule(hold)));
             held
         };
         Armed(point.slots().map(arm).collect())
@@ -98,7 +94,6 @@ impl Post {
 
     async fn release(&self, armed: Armed) {
         self.wires.iter().for_each(Wire::clear);
-        let gone = async |mut held: Held| while held.next().await.is_some() {};
         let all = join_all(armed.0.into_iter().map(gone));
         tokio::time::timeout(NOTICED_WITHIN, all).await.expect("the wires notice the end of the gateway");
     }
@@ -162,4 +157,9 @@ impl Door {
         let url = format!("{}/{path}", self.url);
         self.http.request(method.parse().expect("a method"), url).bearer_auth(TOKEN)
     }
+}
+
+/// Waits until a wire has noticed that nobody waits for what it held.
+async fn gone(mut held: Held) {
+    while held.next().await.is_some() {}
 }
