@@ -1,5 +1,7 @@
 //! The dice of a storm: what clients do, and where and when a gateway is killed.
 
+use std::time::Duration;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -122,22 +124,38 @@ impl Player {
     }
 
     /// Draws what a gateway is watched for from its start on, if it is watched: a step of a round of retention
-    /// where one is due all the time, else one of a copy that repair makes.
-    pub fn draw_watch(&mut self, quarry: Quarry) -> Option<Point> {
-        let watched = self.die.random_bool(0.4);
-        let class = match quarry {
-            Quarry::Removals => self.pick(&[
-                Class::ListBytes,
-                Class::DropFeed,
-                Class::DropRecord,
-                Class::DropBlocks,
-                Class::DropPart(0),
-            ]),
-            Quarry::Repairs => self.pick(&[Class::Part(0), Class::Blocks, Class::Record, Class::Feed]),
+    /// where one is due all the time, else one of a copy that repair makes. It comes with the number of such
+    /// requests that go on before: a round has to get somewhere, or what it removes piles up until the brake
+    /// stops all rounds.
+    pub fn draw_watch(&mut self, quarry: Quarry) -> Option<(Point, u64)> {
+        let (class, chance, others) = match quarry {
+            Quarry::Removals => {
+                let classes = [
+                    Class::ListBytes,
+                    Class::DropFeed,
+                    Class::DropRecord,
+                    Class::DropBlocks,
+                    Class::DropPart(0),
+                ];
+                let class = self.pick(&classes);
+                let most = if class == Class::DropBlocks { 3 } else { 12 };
+                (class, 0.6, self.die.random_range(0..most))
+            }
+            Quarry::Repairs => {
+                (self.pick(&[Class::Part(0), Class::Blocks, Class::Record, Class::Feed]), 0.4, 0)
+            }
         };
         let moment = self.pick(&[Moment::BeforeEffect, Moment::AfterEffect]);
         let at = 1 << self.die.random_range(0..3);
-        watched.then_some(Point { class, moment, at })
+        self.die.random_bool(chance).then_some((Point { class, moment, at }, others))
+    }
+
+    /// Draws how long a client waits before it does something again: long where retention has to keep up.
+    pub fn draw_pause(&mut self, quarry: Quarry) -> Duration {
+        Duration::from_millis(match quarry {
+            Quarry::Removals => self.die.random_range(200..1_000),
+            Quarry::Repairs => self.die.random_range(10..80),
+        })
     }
 
     fn draw_put_point(&mut self) -> (Class, Act) {

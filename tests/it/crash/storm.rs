@@ -97,7 +97,7 @@ async fn storm(terrain: Terrain, seed: u64, kills: u64, turns: Arc<Semaphore>) -
     let calm = CancellationToken::new();
     let clients = (0..CLIENTS).map(|number| {
         let player = Player::new(seed, format!("client-{number}"));
-        tokio::spawn(play(world.clone(), player, calm.clone()))
+        tokio::spawn(play(world.clone(), player, terrain.quarry, calm.clone()))
     });
     let clients: Vec<_> = clients.collect();
     let beaten = posts.into_iter().enumerate().map(|(gateway, post)| {
@@ -126,15 +126,15 @@ async fn storm(terrain: Terrain, seed: u64, kills: u64, turns: Arc<Semaphore>) -
 }
 
 /// Uses random gateways until it is calm.
-async fn play(world: Arc<World>, mut player: Player, calm: CancellationToken) {
+async fn play(world: Arc<World>, mut player: Player, quarry: Quarry, calm: CancellationToken) {
     while !calm.is_cancelled() {
         let (gateway, pause, act) =
-            (player.die.random_range(0..GATEWAYS), player.die.random_range(10..80), player.draw_act());
+            (player.die.random_range(0..GATEWAYS), player.draw_pause(quarry), player.draw_act());
         let door = world.doors.lock().unwrap()[gateway as usize].clone();
         if let Some(door) = door {
             world.act(&door, &act).await;
         }
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -247,8 +247,8 @@ impl Beater {
     }
 
     async fn start(&mut self) {
-        let point = self.player.draw_watch(self.quarry);
-        self.watch = point.map(|point| Watch::over(&self.post, self.quarry, point));
+        let watch = self.player.draw_watch(self.quarry);
+        self.watch = watch.map(|(point, others)| Watch::over(&self.post, self.quarry, point, others));
         let began = Instant::now();
         self.post.start(false).await;
         self.world.started(began);

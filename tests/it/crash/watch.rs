@@ -29,9 +29,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a gateway from now on.
-    pub fn over(post: &Post, quarry: Quarry, point: Point) -> Self {
-        Self { quarry, point, armed: post.arm(point) }
+    /// Watches a gateway from now on, and lets the first `others` requests of the point go on.
+    pub fn over(post: &Post, quarry: Quarry, point: Point, others: u64) -> Self {
+        Self { quarry, point, armed: post.arm_those(point, |rule| rule.skip(others)) }
     }
 
     /// Waits until such a request is held.
