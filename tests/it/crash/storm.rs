@@ -26,7 +26,7 @@ use super::world::{Tally, World};
 use crate::support::provider::Trio;
 
 /// Without `TRIPLICATE_KILLS`.
-const KILLS: u64 = 46;
+const KILLS: u64 = 30;
 /// In one world.
 const KILLS_PER_WORLD: u64 = 300;
 /// How many worlds are stormed at once, while others settle, without `TRIPLICATE_STORMS`.
