@@ -50,7 +50,8 @@ impl Parts {
             async move { repairer.establish().await }
         });
         let retention = self.retention.clone();
-        self.tasks.spawn_periodic("retention", retention::ROUND_EVERY, move || {
+        let every = retention::round_every(self.config.retention);
+        self.tasks.spawn_periodic("retention", every, move || {
             let retention = retention.clone();
             async move { retention.step().await }
         });

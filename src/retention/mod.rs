@@ -1,10 +1,11 @@
 //! Retention: removes what is no longer needed, and nothing that may be.
 //!
-//! Each gateway does a round every few minutes; two at once do no harm, and nothing rests on local state:
-//! the index only says where to look.
+//! Each gateway does a round every few minutes, and more often where versions are kept for minutes only; two
+//! at once do no harm, and nothing rests on local state: the index only says where to look.
 //!
 //! 1. A round begins only while every provider is trusted and its names are loaded. While one is away,
 //!    wiped or foreign nothing is removed anywhere: redundancy is low just then, and something may be wrong.
+//!    It begins as soon as that is over, and right after a start as soon as all names are loaded.
 //! 2. Names with more than one version, and deleted ones, are listed at all providers, and each provider
 //!    proves to be itself after its listing (`look`). What may go of a name is decided by [`plan`].
 //! 3. A plan that takes too much from any provider stops the round: nothing is removed, an alarm is raised,
@@ -51,8 +52,12 @@ use crate::provider::{Fleet, ProviderError, Slot};
 use crate::replica::pace::Pace;
 use crate::telemetry::Telemetry;
 
-/// Between two rounds.
-pub const ROUND_EVERY: Duration = Duration::from_secs(300);
+/// Between two rounds, at most.
+const ROUND_EVERY_MAX: Duration = Duration::from_secs(300);
+/// Between two rounds, at least, and between two looks at whether one can begin.
+const ROUND_EVERY_MIN: Duration = Duration::from_secs(1);
+/// How many rounds there are in the time for which versions are kept, where that is short.
+const ROUNDS_PER_RETENTION: u32 = 4;
 /// How many requests a second a gateway's rounds send at most, so that traffic does not feel them.
 pub const REQUESTS_PER_SECOND: u64 = 100;
 /// For how long a tombstone must have been seen alone before it goes.
@@ -113,6 +118,16 @@ impl From<IndexUnusable> for Wait {
     }
 }
 
+/// Returns how often a round is done where versions are kept for so long.
+///
+/// What is superseded is then gone soon after its time, and a round that finds nothing is rare all the same.
+pub fn round_every(retention: Duration) -> Duration {
+    if retention.is_zero() {
+        return ROUND_EVERY_MAX;
+    }
+    (retention / ROUNDS_PER_RETENTION).clamp(ROUND_EVERY_MIN, ROUND_EVERY_MAX)
+}
+
 /// Removes what is no longer needed; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Retention(Arc<Inner>);
@@ -141,8 +156,18 @@ impl Retention {
         self.0.last.lock().clone()
     }
 
-    /// Does a round, and a sweep for orphans when one is due.
+    /// Does a round as soon as one can begin, and a sweep for orphans when one is due.
+    ///
+    /// # Cancellation
+    ///
+    /// What was not removed yet is left to the next round.
     pub async fn step(&self) {
+        while let Err(wait) = self.all_are_well() {
+            let mut report = Report::new(self.parts());
+            report.waits = Some(wait.0);
+            self.conclude(report);
+            tokio::time::sleep_until(self.parts().clock.now() + ROUND_EVERY_MIN).await;
+        }
         let sweep = self.parts().clock.now() >= *self.0.sweep_at.lock();
         let report = self.round(Brake::Stop, sweep).await;
         // One that could not begin cost nothing, and is tried with the next round.
@@ -158,6 +183,10 @@ impl Retention {
         if let Err(wait) = self.try_round(brake, sweep, &mut report).await {
             report.waits = Some(wait.0);
         }
+        self.conclude(report)
+    }
+
+    fn conclude(&self, report: Report) -> Report {
         let before = self.0.last.lock().replace(report.clone());
         report.tell(self.parts(), before.is_some_and(|before| before.braked));
         report
@@ -169,5 +198,26 @@ impl Retention {
 
     fn wait(&self, slot: Slot, why: &str) -> Wait {
         Wait(format!("{} {why}", self.parts().fleet.id(slot)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_as_frequent_as_the_retention_is_short() {
+        for (retention_s, every_ms) in [
+            (0, 300_000),
+            (1, 1_000),
+            (2, 1_000),
+            (10, 2_500),
+            (600, 150_000),
+            (1_200, 300_000),
+            (604_800, 300_000),
+        ] {
+            let every = round_every(Duration::from_secs(retention_s));
+            assert_eq!(every, Duration::from_millis(every_ms), "{retention_s} s");
+        }
     }
 }

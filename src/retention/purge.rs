@@ -13,7 +13,7 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use super::Retention;
-use super::remove::Doomed;
+use super::remove::{Doomed, First};
 use crate::asset::key::{self, KeyKind};
 use crate::asset::{Kind, NameHash, Version};
 use crate::health::canary::CanaryState;
@@ -89,7 +89,7 @@ impl Retention {
             let stored_ms = listed.get(version).and_then(|(_, stored_ms)| *stored_ms);
             let is_listed = listed.contains_key(version);
             let doomed = Doomed { name, version: *version, kind: *kind, listed: is_listed, stored_ms };
-            match doomed.remove_from(provider, &self.0.pace).await {
+            match doomed.remove_from(provider, First::Bytes, &self.0.pace).await {
                 Ok(objects) => cleared.objects += objects,
                 Err(failure) => cleared.failure = Some(failure.to_string()),
             }

@@ -3,6 +3,10 @@
 //! feed entry → record → block list → parts, the writing order backwards: a feed entry says that the copy is
 //! complete, so it goes first, and a record says that all bytes are there, so it goes before any of them.
 //! After a crash in between there is a copy that says less than it could, or bytes that nobody speaks of.
+//! A purge removes the record last ([`First::Bytes`]). It works below a tombstone that a majority holds, which
+//! every majority shows, so a record without bytes is current nowhere and hides nothing, and nothing goes for
+//! its sake: what copies go for proves its bytes. When the purge is run again after a crash, the record leads
+//! it to the bytes that are left.
 //! Keys are never used again, so a removal that arrives late, or twice, finds nothing or the same object.
 //!
 //! The minute of a feed entry is that of writing, a moment after the record: it is looked for around the time
@@ -17,6 +21,15 @@ use crate::replica::pace::Pace;
 const MINUTES_BEFORE: u64 = 1;
 /// How many minutes after its record a feed entry may be filed.
 const MINUTES_AFTER: u64 = 3;
+
+/// What goes first of a record and its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// The record: whoever finds one finds all bytes.
+    Record,
+    /// The bytes: as long as some are left, the record is.
+    Bytes,
+}
 
 /// One copy that is to go.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +49,27 @@ impl Doomed {
     /// # Errors
     ///
     /// The provider failed; what comes later in the order is still there.
-    pub(super) async fn remove_from(&self, provider: &dyn Provider, pace: &Pace) -> Result<u64> {
+    pub(super) async fn remove_from(
+        &self,
+        provider: &dyn Provider,
+        first: First,
+        pace: &Pace,
+    ) -> Result<u64> {
         let mut removed = 0;
         for feed in self.feed_entries(provider, pace).await? {
             removed += delete(provider, &feed, pace).await?;
+        }
+        if first == First::Bytes {
+            removed += self.remove_bytes(provider, pace).await?;
         }
         if self.listed {
             let record = Key::record(self.name, self.version, self.kind);
             removed += delete(provider, &record, pace).await?;
         }
-        Ok(removed + self.remove_bytes(provider, pace).await?)
+        if first == First::Record {
+            removed += self.remove_bytes(provider, pace).await?;
+        }
+        Ok(removed)
     }
 
     async fn feed_entries(&self, provider: &dyn Provider, pace: &Pace) -> Result<Vec<Key>> {

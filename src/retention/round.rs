@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::look::Looked;
 use super::plan::{Plan, Rules, plan};
-use super::remove::{Doomed, remove_blob};
+use super::remove::{Doomed, First, remove_blob};
 use super::{Brake, QUIET, Report, Retention, Wait};
 use crate::asset::{Kind, NameHash, Version};
 use crate::catalog::KnownVersion;
@@ -72,7 +72,8 @@ impl Retention {
         Ok(())
     }
 
-    fn all_are_well(&self) -> Result<(), Wait> {
+    /// Says why no round can begin, if none can.
+    pub(super) fn all_are_well(&self) -> Result<(), Wait> {
         for slot in self.parts().fleet.slots() {
             if !self.parts().monitor.board().is_trusted(slot) {
                 return Err(self.wait(slot, "is not trusted"));
@@ -199,7 +200,7 @@ impl Retention {
             let (listed, stored_ms) = (copy.is_some(), copy.and_then(|copy| copy.stored_ms));
             let doomed = Doomed { name: looked.name, version, kind, listed, stored_ms };
             let provider = self.parts().fleet.get(slot);
-            if let Err(failure) = doomed.remove_from(provider.as_ref(), &self.0.pace).await {
+            if let Err(failure) = doomed.remove_from(provider.as_ref(), First::Record, &self.0.pace).await {
                 return (removed, Some(failure.to_string()));
             }
             removed += 1;

@@ -127,15 +127,7 @@ async fn a_crash_of_a_purge_is_finished_by_the_next_one() {
         next.start().await;
         assert_eq!(run(&next, "a.png", &CancellationToken::new(), |_| ()).await.0, Ending::Gone);
         let left: Vec<_> = keys(&next).await.into_iter().flatten().collect();
-        // Bytes behind a record that went first belong to no name: the sweep takes them.
-        assert!(
-            left.iter().all(|key| key.ends_with(".del") || key.starts_with("blobs/")),
-            "{step}: {left:?}"
-        );
-        assert!(step >= 2 || !left.iter().any(|key| key.starts_with("blobs/")), "{step}: {left:?}");
-        later(&mut next, HOUR * 25).await;
-        assert!(next.retention.round(Brake::Stop, true).await.is_done());
-        assert!(!keys(&next).await.iter().flatten().any(|key| key.starts_with("blobs/")), "{step}");
+        assert!(left.iter().all(|key| key.ends_with(".del")), "{step}: {left:?}");
     }
 }
 

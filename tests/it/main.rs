@@ -30,4 +30,5 @@ mod identity;
 mod providers_down;
 mod read_faults;
 mod restart;
+mod retention;
 mod upload_and_read;

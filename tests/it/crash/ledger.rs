@@ -168,6 +168,12 @@ impl Ledger {
         self.writes.iter().filter(|write| write.version().is_some()).count()
     }
 
+    /// Fails unless every write was acknowledged, as where nothing is wrong.
+    pub fn assert_all_acked(&self) {
+        let others: Vec<_> = self.writes.iter().filter(|write| write.version().is_none()).collect();
+        assert!(others.is_empty(), "not acknowledged: {others:#?}");
+    }
+
     fn acked<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, &'a Write)> {
         let of_name = self.writes.iter().enumerate().filter(move |(_, write)| write.name == name);
         of_name.filter(|(_, write)| write.version().is_some())

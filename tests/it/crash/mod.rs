@@ -6,11 +6,16 @@
 //! a false 404, and copies become equal at all providers.
 
 mod ledger;
+mod player;
 mod point;
 mod post;
 mod power;
+mod removal;
 mod repair;
+mod settle;
 mod settled;
 mod steps;
 mod storm;
+mod takedown;
+mod watch;
 mod world;

@@ -29,6 +29,16 @@ pub enum Class {
     ReadRecord,
     /// Bytes are read.
     ReadBytes,
+    /// The objects of an upload are listed.
+    ListBytes,
+    /// A feed entry is removed.
+    DropFeed,
+    /// A record is removed.
+    DropRecord,
+    /// A block list is removed.
+    DropBlocks,
+    /// A part is removed.
+    DropPart(u32),
     /// A probe of any kind.
     Probe,
     /// Any request at all, after so many others.
@@ -65,6 +75,13 @@ impl Class {
             Self::Canary => rule.methods(&["PUT"]).prefix("canary/"),
             Self::ReadRecord => rule.methods(&["GET"]).prefix("names/").suffix(".put"),
             Self::ReadBytes => rule.methods(&["GET"]).prefix("blobs/"),
+            Self::ListBytes => rule.methods(&["GET"]).prefix("blobs/").suffix("/"),
+            Self::DropFeed => rule.methods(&["DELETE"]).prefix("feed/"),
+            Self::DropRecord => rule.methods(&["DELETE"]).prefix("names/"),
+            Self::DropBlocks => rule.methods(&["DELETE"]).prefix("blobs/").suffix("/blocks"),
+            Self::DropPart(number) => {
+                rule.methods(&["DELETE"]).prefix("blobs/").suffix(&format!("/{number:05}"))
+            }
             Self::Probe => rule.prefix("probe/"),
             Self::Any(others) => rule.skip(u64::from(others)),
         }

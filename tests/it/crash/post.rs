@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::RequestBuilder;
-use triplicate::drill::wire::{Held, Hold, Wire};
+use triplicate::drill::wire::{Held, Hold, Rule, Seen, Wire};
 
 use super::point::Point;
 use crate::support::gateway::{Setup, TestGateway};
 use crate::support::http_client;
+use crate::support::process::Process;
 use crate::support::provider::Trio;
 
+/// The retention of those that remove nothing while a test lasts.
+pub const FOR_LONG: &str = "7d";
 /// The token of all gateways; it survives the state folder, and every gateway takes it.
 const TOKEN: &str = "the-token-of-the-crash-tests";
 /// How long the wire may take to notice that the gateway is gone.
@@ -40,8 +43,9 @@ pub struct Door {
 pub struct Armed(Vec<Held>);
 
 impl Post {
-    /// Prepares a gateway before the providers of `trio`; it is not started.
-    pub async fn before(trio: &Trio) -> Self {
+    /// Prepares a gateway before the providers of `trio` that keeps superseded versions for `retention`; it is
+    /// not started.
+    pub async fn before(trio: &Trio, retention: &str) -> Self {
         let (mut wires, mut entries) = (Vec::new(), Vec::new());
         for provider in trio.all() {
             let (wire, entry) = provider.wired_again().await;
@@ -50,7 +54,8 @@ impl Post {
         }
         let hash = blake3::hash(TOKEN.as_bytes());
         let yaml = format!(
-            "feed_interval: 500ms\ntokens: [{{name: kit, hash: \"blake3:{hash}\", allow: [write, delete, admin]}}]"
+            "feed_interval: 500ms\nretention: {retention}\n\
+             tokens: [{{name: kit, hash: \"blake3:{hash}\", allow: [write, delete, admin]}}]"
         );
         Self { gateway: Setup::of_entries(entries).yaml(&yaml).prepare(), wires, http: http_client() }
     }
@@ -62,19 +67,33 @@ impl Post {
 
     /// Holds the requests of a point from now on.
     pub fn arm(&self, point: Point) -> Armed {
+        self.arm_those(point, |rule| rule)
+    }
+
+    /// Holds those requests of a point to which `narrowed` limits its rule.
+    pub fn arm_those(&self, point: Point, narrowed: impl Fn(Rule) -> Rule) -> Armed {
         let arm = |slot: usize| {
             let (hold, held) = Hold::at(point.moment);
-            self.wires[slot].inject(point.class.rule(hold));
+            self.wires[slot].inject(narrowed(point.class.rule(hold)));
             held
         };
         Armed(point.slots().map(arm).collect())
     }
 
+    /// Lets all requests go on that are held, and holds no more.
+    pub fn disarm(&self, armed: Armed) {
+        self.wires.iter().for_each(Wire::clear);
+        drop(armed);
+    }
+
     /// Kills the gateway; what is held is gone before anything else can happen.
     pub async fn kill(&mut self, armed: Armed) {
         self.gateway.kill();
+        self.release(armed).await;
+    }
+
+    async fn release(&self, armed: Armed) {
         self.wires.iter().for_each(Wire::clear);
-        let gone = async |mut held: Held| while held.next().await.is_some() {};
         let all = join_all(armed.0.into_iter().map(gone));
         tokio::time::timeout(NOTICED_WITHIN, all).await.expect("the wires notice the end of the gateway");
     }
@@ -90,6 +109,17 @@ impl Post {
         began.elapsed()
     }
 
+    /// Starts a command of an operator, which uses the wires as the gateway does.
+    pub fn command(&self, args: &[&str]) -> Process {
+        self.gateway.begin(args)
+    }
+
+    /// Kills a command; what is held is gone before anything else can happen.
+    pub async fn kill_command(&self, mut command: Process, armed: Armed) {
+        command.kill();
+        self.release(armed).await;
+    }
+
     /// Returns where the gateway is reached now.
     pub fn door(&self) -> Door {
         Door { url: self.gateway.public().to_owned(), born: Instant::now(), http: self.http.clone() }
@@ -100,6 +130,12 @@ impl Armed {
     /// A point that holds nothing.
     pub fn nothing() -> Self {
         Self(Vec::new())
+    }
+
+    /// Waits until a provider of the point holds one more request.
+    pub async fn next(&mut self) -> Option<Seen> {
+        let [held] = self.0.as_mut_slice() else { return std::future::pending().await };
+        held.next().await
     }
 
     /// Waits until every provider of the point holds a request.
@@ -121,4 +157,9 @@ impl Door {
         let url = format!("{}/{path}", self.url);
         self.http.request(method.parse().expect("a method"), url).bearer_auth(TOKEN)
     }
+}
+
+/// Waits until a wire has noticed that nobody waits for what it held.
+async fn gone(mut held: Held) {
+    while held.next().await.is_some() {}
 }

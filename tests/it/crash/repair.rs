@@ -6,7 +6,7 @@ use triplicate::drill::wire::Moment;
 
 use super::point::{ALL, Class, Point};
 use super::post::{Armed, Door, Post};
-use super::settled::assert_settled;
+use super::settled::{Kept, assert_settled};
 use super::world::{Act, World};
 use crate::support::provider::Provider;
 use crate::support::{data, eventually};
@@ -55,7 +55,7 @@ async fn a_refill_killed_at_any_step_is_taken_up_again() {
     }
     let ledger = || std::mem::take(&mut *world.ledger.lock().unwrap());
     let written = ledger();
-    assert_settled(&world.trio, &written).await;
+    assert_settled(&world.trio, &written, Kept::All).await;
     *world.ledger.lock().unwrap() = written;
     post.kill(Armed::nothing()).await;
     let mut killed = 0;
@@ -104,7 +104,7 @@ async fn assert_refilled(world: &World, wiped: &Provider, post: &Post, point: Po
     })
     .await;
     let ledger = std::mem::take(&mut *world.ledger.lock().unwrap());
-    assert_settled(&world.trio, &ledger).await;
+    assert_settled(&world.trio, &ledger, Kept::All).await;
     *world.ledger.lock().unwrap() = ledger;
     assert!(post.gateway.log().contains("canar") || point.class == Class::Canary);
 }

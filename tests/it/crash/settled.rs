@@ -10,7 +10,7 @@ use futures::stream;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Write};
 use crate::support::copies::open;
 use crate::support::provider::{Provider, Trio};
 
@@ -20,6 +20,16 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(240);
 const LISTED_EVERY: Duration = Duration::from_secs(2);
 /// How many objects are read at once.
 const READS_AT_ONCE: usize = 8;
+
+/// Which versions are there once things settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All of them: nothing is removed while a test lasts.
+    All,
+    /// The newest of each name: the others were removed, with all that was theirs but a feed entry here and there, which
+    /// only a sweep finds.
+    Newest,
+}
 
 /// One version as its record's key tells it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +49,12 @@ struct Holding {
     complete: BTreeSet<Version>,
 }
 
-/// Waits until all providers hold the same, compares the bytes of all objects that belong to records, and checks
-/// each record against the ledger. Returns the newest version of each name's hash.
-pub async fn assert_settled(trio: &Trio, ledger: &Ledger) -> BTreeMap<String, Version> {
+/// Waits until all providers hold the same, and of old versions no more than they shall; compares the bytes of
+/// all objects that belong to records, and checks each record against the ledger. Returns the newest version of
+/// each name's hash.
+pub async fn assert_settled(trio: &Trio, ledger: &Ledger, kept: Kept) -> BTreeMap<String, Version> {
     let [first, ..] = trio.all();
-    let keys = equal_keys(trio).await;
+    let keys = equal_keys(trio, kept).await;
     for provider in &trio.all()[1..] {
         let pairs = stream::iter(keys.iter()).map(async |key| {
             let (own, other) = tokio::join!(first.get(key), provider.get(key));
@@ -68,27 +79,32 @@ pub async fn assert_settled(trio: &Trio, ledger: &Ledger) -> BTreeMap<String, Ve
             *entry = version;
         }
     }
-    assert_acknowledged(&keys, ledger);
+    assert_acknowledged(&keys, ledger, kept, &newest);
     newest
 }
 
 /// Waits until all providers hold the same objects, all of them complete, and returns their keys.
-async fn equal_keys(trio: &Trio) -> BTreeSet<String> {
+async fn equal_keys(trio: &Trio, kept: Kept) -> BTreeSet<String> {
     let deadline = Instant::now() + SETTLED_WITHIN;
     loop {
         let mut holdings = Vec::new();
         for provider in trio.all() {
-            holdings.push(holding(provider).await);
+            holdings.push(holding(provider, kept).await);
         }
-        if holdings.windows(2).all(|pair| pair[0] == pair[1]) && is_complete(&holdings[0]) {
+        let equal = holdings.windows(2).all(|pair| pair[0] == pair[1]);
+        if equal && holdings[0].is_complete() && (kept == Kept::All || holdings[0].has_newest_alone()) {
             return holdings.remove(0).keys;
         }
         let all: BTreeSet<_> = holdings.iter().flat_map(|holding| holding.keys.clone()).collect();
         let lacks = holdings.iter().zip(trio.all()).map(|(holding, provider)| {
             let lacking: Vec<_> = all.difference(&holding.keys).collect();
             let last: Vec<_> = lacking.iter().rev().take(5).collect();
-            let (complete, lacks) = (holding.complete.len(), lacking.len());
-            format!("{}: {complete} complete, lacks {lacks}, such as {last:?}", provider.name())
+            let (versions, complete) = (holding.versions().len(), holding.complete.len());
+            let lacks = lacking.len();
+            format!(
+                "{}: {versions} versions, {complete} complete, lacks {lacks}, such as {last:?}",
+                provider.name()
+            )
         });
         let lacks: Vec<_> = lacks.collect();
         assert!(Instant::now() < deadline, "unequal after {SETTLED_WITHIN:?}: {lacks:#?}");
@@ -128,24 +144,44 @@ async fn assert_written(
     assert_eq!(HEXLOWER.encode(digest(&SHA256, &all).as_ref()), record["sha256"], "the bytes of {record}");
 }
 
-/// Every acknowledged write has its record.
-fn assert_acknowledged(keys: &BTreeSet<String>, ledger: &Ledger) {
+/// Every acknowledged write has its record, or where old versions go, the name has a newer one.
+fn assert_acknowledged(
+    keys: &BTreeSet<String>,
+    ledger: &Ledger,
+    kept: Kept,
+    newest: &BTreeMap<String, Version>,
+) {
     let there: BTreeSet<String> = keys.iter().filter_map(|key| Some(version_of(key)?.version)).collect();
-    let lost = ledger
-        .writes()
-        .iter()
-        .filter(|write| write.version().is_some_and(|version| !there.contains(version)));
-    let lost: Vec<_> = lost.collect();
+    let is_lost = |write: &&Write| {
+        let Some(version) = write.version() else { return false };
+        let superseded = || {
+            let name = blake3::hash(write.name.as_bytes()).to_string();
+            newest.get(&name).is_some_and(|newest| newest.version.as_str() > version)
+        };
+        !there.contains(version) && (kept == Kept::All || !superseded())
+    };
+    let lost: Vec<_> = ledger.writes().iter().filter(is_lost).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
 }
 
-fn is_complete(holding: &Holding) -> bool {
-    let recorded: BTreeSet<_> = holding.keys.iter().filter_map(|key| version_of(key)).collect();
-    recorded == holding.complete
+impl Holding {
+    fn versions(&self) -> BTreeSet<Version> {
+        self.keys.iter().filter_map(|key| version_of(key)).collect()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.versions() == self.complete
+    }
+
+    fn has_newest_alone(&self) -> bool {
+        let versions = self.versions();
+        let names: BTreeSet<_> = versions.iter().map(|version| &version.name).collect();
+        names.len() == versions.len()
+    }
 }
 
 /// Bytes without a record are nobody's yet, or orphans.
-async fn holding(provider: &Provider) -> Holding {
+async fn holding(provider: &Provider, kept: Kept) -> Holding {
     let all = provider.keys().await;
     let uploads: BTreeSet<String> =
         all.iter().filter_map(|key| version_of(key)).map(|version| upload(&version)).collect();
@@ -158,11 +194,31 @@ async fn holding(provider: &Provider) -> Holding {
         let (name, kind) = rest.split_once('.')?;
         Some(Version { name: name.to_owned(), version: version.to_owned(), kind: kind.to_owned() })
     });
-    Holding { complete: complete.collect(), keys: all.iter().filter(|key| recorded(key)).cloned().collect() }
+    let mut held = Holding {
+        complete: complete.collect(),
+        keys: all.iter().filter(|key| recorded(key)).cloned().collect(),
+    };
+    if kept == Kept::Newest {
+        let versions = held.versions();
+        held.complete.retain(|version| {
+            let newer = |other: &&Version| other.name == version.name && other.version > version.version;
+            versions.contains(version) || !versions.iter().any(|other| newer(&other))
+        });
+    }
+    held
 }
 
 fn upload(version: &Version) -> String {
     version.version.split_once('-').map_or("", |(_, upload)| upload).to_owned()
+}
+
+/// Returns the objects of uploads of which no record speaks.
+pub async fn blobs_without_record(provider: &Provider) -> Vec<String> {
+    let all = provider.keys().await;
+    let uploads: BTreeSet<String> =
+        all.iter().filter_map(|key| version_of(key)).map(|version| upload(&version)).collect();
+    let of = |key: &str| Some(key.strip_prefix("blobs/")?.split('/').nth(1)?.to_owned());
+    all.into_iter().filter(|key| of(key).is_some_and(|upload| !uploads.contains(&upload))).collect()
 }
 
 /// Reads the key of a record.

@@ -10,7 +10,7 @@ use triplicate::drill::wire::{Moment, Seen};
 use super::ledger::Shown;
 use super::point::{ALL, Class, Point};
 use super::post::{Armed, Post};
-use super::settled::assert_settled;
+use super::settled::{Kept, assert_settled};
 use super::world::{Act, World};
 use crate::support::copies::name_dir;
 use crate::support::data;
@@ -175,7 +175,7 @@ async fn a_write_killed_at_any_step_is_there_entirely_or_not_at_all() {
     }
     world.assert_no_violation();
     let ledger = std::mem::take(&mut *world.ledger.lock().unwrap());
-    assert_settled(&world.trio, &ledger).await;
+    assert_settled(&world.trio, &ledger, Kept::All).await;
     let report = posts[0].gateway.audit(&["--audit=bytes"]).await;
     assert_eq!(report.outcome.code, 0, "{report:?}");
     println!("{count} crash points; {}", world.tally.lock().unwrap().readiness());

@@ -1,64 +1,58 @@
 //! Three gateways over one trio are killed again and again at random crash points, while clients go on.
 //!
-//! `TRIPLICATE_KILLS` says how often in all, `TRIPLICATE_SEED` with which dice, and `TRIPLICATE_BINARY` which
-//! binary; many kills are shared out over several worlds, so that no store grows for ever.
+//! Many kills are shared out over several worlds, so that no store grows for ever. In every other one versions
+//! are kept for seconds only, so that retention removes all the time; in the rest they are all kept, so that
+//! repair completes whatever a kill has cut short.
+//!
+//! `TRIPLICATE_KILLS` says how often is killed in all, `TRIPLICATE_SEED` with which dice, and
+//! `TRIPLICATE_BINARY` which binary. `TRIPLICATE_EMULATED` says in how many of ten worlds all three providers
+//! are emulated, which costs less than real servers, and `TRIPLICATE_STORMS` how many worlds are stormed at once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use triplicate::drill::wire::Moment;
 
-use super::ledger::Shown;
-use super::point::{ALL, Class, Point};
-use super::post::{Armed, Post};
-use super::settled::assert_settled;
-use super::world::{Act, Tally, World};
-use crate::support::{data, eventually};
+use super::player::{Blow, Player};
+use super::point::Point;
+use super::post::{Armed, FOR_LONG, Post};
+use super::settle::settle;
+use super::settled::Kept;
+use super::watch::{Quarry, Watch};
+use super::world::{Tally, World};
+use crate::support::provider::Trio;
 
 /// Without `TRIPLICATE_KILLS`.
-const KILLS: u64 = 45;
+const KILLS: u64 = 30;
 /// In one world.
 const KILLS_PER_WORLD: u64 = 300;
-/// How many worlds are stormed at once, while others settle.
-const STORMS_AT_ONCE: usize = 1;
+/// How many worlds are stormed at once, while others settle, without `TRIPLICATE_STORMS`.
+const STORMS_AT_ONCE: u64 = 1;
+/// The retention of a world where old versions go: above the time within which an index is fresh.
+const FOR_SECONDS: &str = "4s";
 const GATEWAYS: u64 = 3;
 const CLIENTS: u64 = 2;
-const NAMES: u32 = 36;
+/// How often a gateway is read from by its beater as soon as it is back.
+const READS_AT_FIRST: u32 = 2;
 /// How often a gateway is used by its beater before the next blow.
 const ACTS_PER_LIFE: u32 = 4;
+/// How long a gateway that is watched goes on after that: for a round of retention, or a step of repair.
+const WATCHED_FOR: Duration = Duration::from_secs(2);
 /// How long a request of a drawn crash point is waited for.
 const STRUCK_WITHIN: Duration = Duration::from_secs(2);
 /// How long a write may go on after its answer, or be answered after its crash point.
 const LINGER: Duration = Duration::from_millis(300);
-/// More than a block, so that there is a block list.
-const BLOCKS_BYTES: usize = 66_000;
-/// More than a part.
-const PARTS_BYTES: usize = (8 << 20) + 7;
 
-/// What is done to a gateway once.
-#[derive(Debug)]
-struct Blow {
-    point: Point,
-    act: Act,
-    /// Whether the gateway is killed while it starts, instead of at an act.
-    at_start: bool,
-    /// Whether the answer to the act is waited for where it can come.
-    lingers: bool,
-    /// Whether the gateway comes back with an empty state.
-    empty: bool,
-}
-
-/// Somebody with dice.
-struct Player {
-    die: StdRng,
-    name: String,
-    puts: u32,
+/// What sets one world apart.
+#[derive(Debug, Clone, Copy)]
+struct Terrain {
+    /// What gateways come to by themselves, and are killed at.
+    quarry: Quarry,
+    /// Whether all three providers are emulated, instead of one.
+    emulated: bool,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,12 +60,17 @@ async fn whatever_is_killed_whenever_no_acknowledged_write_is_lost() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let kills = number("TRIPLICATE_KILLS").unwrap_or(KILLS);
     let seed = number("TRIPLICATE_SEED").unwrap_or_else(|| rand::rng().random());
+    let emulated = number("TRIPLICATE_EMULATED").unwrap_or(0);
+    let at_once = number("TRIPLICATE_STORMS").unwrap_or(STORMS_AT_ONCE);
     println!("{kills} kills with TRIPLICATE_SEED={seed}");
-    let (began, turns) = (Instant::now(), Arc::new(Semaphore::new(STORMS_AT_ONCE)));
-    let worlds = kills.div_ceil(KILLS_PER_WORLD);
+    let (began, turns) = (Instant::now(), Arc::new(Semaphore::new(at_once as usize)));
+    let worlds = kills.div_ceil(KILLS_PER_WORLD).next_multiple_of(2);
     let storms = (0..worlds).map(|world| {
         let share = kills / worlds + u64::from(world < kills % worlds);
-        storm(seed.wrapping_add(world), share, turns.clone())
+        let quarry = if world % 2 == 0 { Quarry::Repairs } else { Quarry::Removals };
+        // Both kinds of world have the same share of emulated ones.
+        let terrain = Terrain { quarry, emulated: world / 2 % 10 < emulated };
+        storm(terrain, seed.wrapping_add(world), share, turns.clone())
     });
     let (mut all, mut acked) = (Tally::default(), 0);
     for (tally, writes) in join_all(storms).await {
@@ -86,19 +85,27 @@ async fn whatever_is_killed_whenever_no_acknowledged_write_is_lost() {
 }
 
 /// Storms one world and lets it settle.
-async fn storm(seed: u64, kills: u64, turns: Arc<Semaphore>) -> (Tally, usize) {
+async fn storm(terrain: Terrain, seed: u64, kills: u64, turns: Arc<Semaphore>) -> (Tally, usize) {
     let turn = turns.acquire_owned().await.expect("nobody closes it");
-    let (began, (world, posts)) = (Instant::now(), World::with(GATEWAYS as usize).await);
+    let (began, trio) =
+        (Instant::now(), if terrain.emulated { Trio::emulated().await } else { Trio::shared().await });
+    let (retention, kept) = match terrain.quarry {
+        Quarry::Repairs => (FOR_LONG, Kept::All),
+        Quarry::Removals => (FOR_SECONDS, Kept::Newest),
+    };
+    let (world, posts) = World::over(trio, GATEWAYS as usize, retention).await;
     let calm = CancellationToken::new();
     let clients = (0..CLIENTS).map(|number| {
         let player = Player::new(seed, format!("client-{number}"));
-        tokio::spawn(play(world.clone(), player, calm.clone()))
+        tokio::spawn(play(world.clone(), player, terrain.quarry, calm.clone()))
     });
     let clients: Vec<_> = clients.collect();
     let beaten = posts.into_iter().enumerate().map(|(gateway, post)| {
         let share = kills / GATEWAYS + u64::from((gateway as u64) < kills % GATEWAYS);
         let player = Player::new(seed, format!("gateway-{gateway}"));
-        tokio::spawn(beat(world.clone(), gateway, post, share, player))
+        let beater =
+            Beater { world: world.clone(), gateway, post, player, quarry: terrain.quarry, watch: None };
+        tokio::spawn(beater.beat(share))
     });
     let beaten = join_all(beaten).await;
     calm.cancel();
@@ -109,180 +116,148 @@ async fn storm(seed: u64, kills: u64, turns: Arc<Semaphore>) -> (Tally, usize) {
     let stormed = began.elapsed();
     let posts: Vec<_> = beaten.into_iter().map(|post| post.expect("a gateway that starts")).collect();
     world.assert_no_violation();
-    settle(&world, posts).await;
+    settle(&world, posts, kept).await;
     let (tally, acked) = (world.tally.lock().unwrap().clone(), world.ledger.lock().unwrap().acked_count());
     println!(
-        "seed {seed}: {kills} kills in {stormed:?}, settled after {:?}, {acked} acknowledged writes",
+        "seed {seed}, {terrain:?}: {kills} kills in {stormed:?}, settled after {:?}, {acked} acknowledged writes",
         began.elapsed()
     );
     (tally, acked)
 }
 
-/// Kills one gateway again and again.
-async fn beat(world: Arc<World>, gateway: usize, mut post: Post, kills: u64, mut player: Player) -> Post {
-    let mut door = post.door();
-    for _ in 0..kills {
-        for _ in 0..ACTS_PER_LIFE {
-            world.act(&door, &player.draw_act()).await;
-        }
-        let blow = player.draw_blow();
-        let mut armed = Armed::nothing();
-        let struck;
-        if blow.at_start {
-            world.close(gateway);
-            post.kill(armed).await;
-            if blow.empty {
-                post.gateway.delete_state();
-            }
-            armed = post.arm(blow.point);
-            post.gateway.launch().await;
-            struck = tokio::time::timeout(STRUCK_WITHIN, armed.struck()).await.is_ok();
-        } else {
-            armed = post.arm(blow.point);
-            let (own, at, act) = (world.clone(), door.clone(), blow.act);
-            let mut acting = tokio::spawn(async move { own.act(&at, &act).await });
-            let patience = tokio::time::timeout(STRUCK_WITHIN, armed.struck());
-            tokio::pin!(patience);
-            struck = tokio::select! {
-                struck = &mut patience => struck.is_ok(),
-                _ = &mut acting => tokio::time::timeout(LINGER, &mut patience).await.is_ok_and(|it| it.is_ok()),
-            };
-            if blow.lingers && !acting.is_finished() {
-                let _ = tokio::time::timeout(LINGER, &mut acting).await;
-            }
-        }
-        world.close(gateway);
-        post.kill(armed).await;
-        world.tally.lock().unwrap().kill(struck.then_some(blow.point));
-        let began = Instant::now();
-        post.start(blow.empty).await;
-        world.started(began);
-        door = post.door();
-        world.open(gateway, door.clone());
-        for _ in 0..2 {
-            let (name, asks_majority) = (player.draw_name(), player.die.random_bool(0.3));
-            world.act(&door, &Act::Read(name, asks_majority)).await;
-        }
-    }
-    post
-}
-
 /// Uses random gateways until it is calm.
-async fn play(world: Arc<World>, mut player: Player, calm: CancellationToken) {
+async fn play(world: Arc<World>, mut player: Player, quarry: Quarry, calm: CancellationToken) {
     while !calm.is_cancelled() {
         let (gateway, pause, act) =
-            (player.die.random_range(0..GATEWAYS), player.die.random_range(10..80), player.draw_act());
+            (player.die.random_range(0..GATEWAYS), player.draw_pause(quarry), player.draw_act());
         let door = world.doors.lock().unwrap()[gateway as usize].clone();
         if let Some(door) = door {
             world.act(&door, &act).await;
         }
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Lets repair finish, compares all copies, audits, and reads everything through every gateway.
-async fn settle(world: &World, mut posts: Vec<Post>) {
-    // A crash between a record and its feed entry shows in listings alone, which a new index makes.
-    world.close(0);
-    posts[0].kill(Armed::nothing()).await;
-    posts[0].start(true).await;
-    world.open(0, posts[0].door());
-    let newest = {
-        let ledger = std::mem::take(&mut *world.ledger.lock().unwrap());
-        let newest = assert_settled(&world.trio, &ledger).await;
-        *world.ledger.lock().unwrap() = ledger;
-        newest
-    };
-    let report = posts[0].gateway.audit(&["--audit=bytes"]).await;
-    assert_eq!(report.outcome.code, 0, "{report:?}");
-    let doors = world.doors.lock().unwrap().clone();
-    for (door, name) in
-        doors.iter().flatten().flat_map(|door| (0..NAMES).map(move |number| (door, name(number))))
-    {
-        let hash = blake3::hash(name.as_bytes()).to_string();
-        let last = newest.get(&hash).filter(|version| version.kind == "put").map(|version| &version.version);
-        eventually(&format!("{name} is {last:?}"), Duration::from_secs(20), || async {
-            let shown = world.read(door, &name, false).await?;
-            let version = match &shown {
-                Shown::Absent => None,
-                Shown::Bytes { version, .. } => Some(version),
-            };
-            (version == last).then_some(())
-        })
-        .await;
-    }
-    world.assert_no_violation();
+/// Somebody who kills one gateway again and again.
+struct Beater {
+    world: Arc<World>,
+    gateway: usize,
+    post: Post,
+    player: Player,
+    quarry: Quarry,
+    watch: Option<Watch>,
 }
 
-fn name(number: u32) -> String {
-    format!("storm/{number}.bin")
-}
-
-impl Player {
-    fn new(seed: u64, name: String) -> Self {
-        let text = format!("{seed} {name}");
-        Self { die: StdRng::from_seed(*blake3::hash(text.as_bytes()).as_bytes()), name: text, puts: 0 }
+impl Beater {
+    async fn beat(mut self, kills: u64) -> Post {
+        let mut left = kills;
+        while left > 0 {
+            let empty = self.live().await;
+            left -= 1;
+            self.empty(empty);
+            while left > 0 && self.player.draws_start() {
+                let empty = self.start_in_vain().await;
+                left -= 1;
+                self.empty(empty);
+            }
+            self.start().await;
+        }
+        let watch = self.watch.take();
+        self.post.disarm(watch.map_or_else(Armed::nothing, Watch::into_armed));
+        self.post
     }
 
-    fn draw_name(&mut self) -> String {
-        name(self.die.random_range(0..NAMES))
+    /// Uses the gateway, and kills it at a step that it comes to by itself or, unless it does, at one of an act;
+    /// tells whether it shall come back with an empty state.
+    async fn live(&mut self) -> bool {
+        let blow = self.player.draw_blow();
+        let caught = self.use_it().await;
+        let watched = self.watch.take().map_or_else(Armed::nothing, Watch::into_armed);
+        let (armed, struck, quarry) = if caught.is_some() {
+            (watched, caught, Some(self.quarry))
+        } else {
+            self.post.disarm(watched);
+            let (armed, struck) = self.strike(&blow).await;
+            (armed, struck, None)
+        };
+        self.kill(armed, struck, quarry).await;
+        blow.empty
     }
 
-    fn draw_put(&mut self, bytes: usize) -> Act {
-        self.puts += 1;
-        let unique = format!("{} {}", self.name, self.puts);
-        Act::Put(self.draw_name(), data::bytes(&unique, bytes))
-    }
-
-    fn draw_act(&mut self) -> Act {
-        match self.die.random_range(0..10) {
-            0..3 => self.draw_put(700),
-            3 => self.draw_put(BLOCKS_BYTES),
-            4 => Act::Delete(self.draw_name()),
-            _ => Act::Read(self.draw_name(), self.die.random_bool(0.2)),
+    /// Uses the gateway a few times, unless it is caught meanwhile; returns where.
+    async fn use_it(&mut self) -> Option<Point> {
+        let door = self.post.door();
+        let reads = (0..READS_AT_FIRST).map(|_| self.player.draw_read(0.3));
+        let mut acts: Vec<_> = reads.collect();
+        acts.extend((0..ACTS_PER_LIFE).map(|_| self.player.draw_act()));
+        let Self { world, post, watch, .. } = self;
+        let lingers = if watch.is_some() { WATCHED_FOR } else { Duration::ZERO };
+        let used = async {
+            for act in acts {
+                world.act(&door, &act).await;
+            }
+            tokio::time::sleep(lingers).await;
+        };
+        let caught = async {
+            match watch {
+                Some(watch) => watch.struck(post).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = used => None,
+            point = caught => Some(point),
         }
     }
 
-    fn draw_blow(&mut self) -> Blow {
-        let kind = self.die.random_range(0..100);
-        let (class, act) = match kind {
-            0..60 => self.draw_put_point(),
-            60..75 => {
-                let classes = [Class::Listing, Class::Record, Class::Feed];
-                (self.pick(&classes), Act::Delete(self.draw_name()))
-            }
-            75..85 => {
-                let classes = [Class::Listing, Class::ReadRecord, Class::ReadBytes];
-                (self.pick(&classes), Act::Read(self.draw_name(), true))
-            }
-            _ => {
-                let any = Class::Any(self.die.random_range(0..25));
-                (self.pick(&[any, any, Class::Poll, Class::Look, Class::Probe]), self.draw_put(700))
+    /// Leads the gateway to a crash point by an act; returns what is held, and the point if it was reached.
+    async fn strike(&self, blow: &Blow) -> (Armed, Option<Point>) {
+        let mut armed = self.post.arm(blow.point);
+        let (own, at, act) = (self.world.clone(), self.post.door(), blow.act.clone());
+        let mut acting = tokio::spawn(async move { own.act(&at, &act).await });
+        let struck = {
+            let patience = tokio::time::timeout(STRUCK_WITHIN, armed.struck());
+            tokio::pin!(patience);
+            tokio::select! {
+                struck = &mut patience => struck.is_ok(),
+                _ = &mut acting => tokio::time::timeout(LINGER, &mut patience).await.is_ok_and(|it| it.is_ok()),
             }
         };
-        let at = match self.die.random_range(0..20) {
-            _ if class == Class::Describe => 0b100,
-            0..11 => 1 << self.die.random_range(0..3),
-            11..16 => ALL ^ 1 << self.die.random_range(0..3),
-            _ => ALL,
-        };
-        let moment = self.pick(&[Moment::BeforeEffect, Moment::AfterEffect]);
-        let (lingers, empty) = (self.die.random_bool(0.5), self.die.random_bool(0.15));
-        Blow { point: Point { class, moment, at }, act, at_start: kind >= 90, lingers, empty }
-    }
-
-    fn draw_put_point(&mut self) -> (Class, Act) {
-        let classes =
-            [Class::Listing, Class::Part(0), Class::Blocks, Class::Record, Class::Feed, Class::Describe];
-        let (class, rare) = (self.pick(&classes), self.die.random_range(0..150));
-        match class {
-            _ if rare == 0 => (Class::Part(1), self.draw_put(PARTS_BYTES)),
-            Class::Blocks => (class, self.draw_put(BLOCKS_BYTES)),
-            _ => (class, self.draw_put(900)),
+        if blow.lingers && !acting.is_finished() {
+            let _ = tokio::time::timeout(LINGER, &mut acting).await;
         }
+        (armed, struck.then_some(blow.point))
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        *from.choose(&mut self.die).expect("something to pick from")
+    /// Starts the gateway, which is down, and kills it while it does; tells whether it shall come back with an
+    /// empty state.
+    async fn start_in_vain(&mut self) -> bool {
+        let (point, empty) = self.player.draw_start();
+        let mut armed = self.post.arm(point);
+        self.post.gateway.launch().await;
+        let struck = tokio::time::timeout(STRUCK_WITHIN, armed.struck()).await.is_ok();
+        self.kill(armed, struck.then_some(point), None).await;
+        empty
+    }
+
+    async fn kill(&mut self, armed: Armed, struck: Option<Point>, quarry: Option<Quarry>) {
+        self.world.close(self.gateway);
+        self.post.kill(armed).await;
+        self.world.tally.lock().unwrap().kill(struck, quarry);
+    }
+
+    async fn start(&mut self) {
+        let watch = self.player.draw_watch(self.quarry);
+        self.watch = watch.map(|(point, others)| Watch::over(&self.post, self.quarry, point, others));
+        let began = Instant::now();
+        self.post.start(false).await;
+        self.world.started(began);
+        self.world.open(self.gateway, self.post.door());
+    }
+
+    fn empty(&self, empty: bool) {
+        if empty {
+            self.post.gateway.delete_state();
+        }
     }
 }

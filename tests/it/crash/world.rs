@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::ledger::{End, Ledger, Shown};
 use super::point::Point;
-use super::post::{Door, Post};
+use super::post::{Door, FOR_LONG, Post};
+use super::watch::Quarry;
 use crate::support::provider::Trio;
 
 /// What a client does.
@@ -55,10 +56,13 @@ pub struct World {
 }
 
 impl Tally {
-    /// Counts a kill.
-    pub fn kill(&mut self, point: Option<Point>) {
-        let kind = point
-            .map_or_else(|| "-".to_owned(), |point| format!("{} {:?}", point.class.kind(), point.moment));
+    /// Counts a kill at a point, which may be one that the gateway came to by itself.
+    pub fn kill(&mut self, point: Option<Point>, quarry: Option<Quarry>) {
+        let by_itself = quarry.map_or_else(String::new, |quarry| format!("{quarry:?} "));
+        let kind = point.map_or_else(
+            || "-".to_owned(),
+            |point| format!("{by_itself}{} {:?}", point.class.kind(), point.moment),
+        );
         *self.kills.entry(kind).or_default() += 1;
     }
 
@@ -92,12 +96,16 @@ impl Tally {
 }
 
 impl World {
-    /// Makes a world with so many gateways, all running.
+    /// Makes a world of real servers with so many gateways, all running, that remove nothing.
     pub async fn with(gateways: usize) -> (Arc<Self>, Vec<Post>) {
-        let trio = Trio::shared().await;
+        Self::over(Trio::shared().await, gateways, FOR_LONG).await
+    }
+
+    /// Makes a world with so many gateways, all running, that keep superseded versions for `retention`.
+    pub async fn over(trio: Trio, gateways: usize, retention: &str) -> (Arc<Self>, Vec<Post>) {
         let (mut posts, mut doors) = (Vec::new(), Vec::new());
         for _ in 0..gateways {
-            let mut post = Post::before(&trio).await;
+            let mut post = Post::before(&trio, retention).await;
             post.start(false).await;
             doors.push(Some(post.door()));
             posts.push(post);

@@ -217,9 +217,14 @@ impl TestGateway {
         Answer::of(self.http.get(format!("{}/{path}", self.admin)).bearer_auth(&self.token)).await
     }
 
+    /// Starts the binary with this configuration.
+    pub fn begin(&self, args: &[&str]) -> Process {
+        Process::spawn(&mut self.command(args), None)
+    }
+
     /// Runs the binary with this configuration to its end.
     pub async fn run(&self, args: &[&str]) -> Outcome {
-        let mut process = Process::spawn(&mut self.command(args), None);
+        let mut process = self.begin(args);
         let status = process.wait(RUN_WITHIN).await;
         Outcome {
             code: status.code().unwrap_or(-1),

@@ -232,6 +232,15 @@ impl Trio {
         Self::of(&first, &second).await
     }
 
+    /// Makes a set of emulated storage zones alone, which cost next to nothing.
+    pub async fn emulated() -> Self {
+        Self {
+            one: Provider::bunny("zone-one").await,
+            two: Provider::bunny("zone-two").await,
+            bunny: Provider::bunny("bunny").await,
+        }
+    }
+
     /// Makes a set on servers that the test may stop.
     pub async fn private() -> Self {
         let (first, second) =

@@ -188,8 +188,9 @@ fn seaweedfs(program: &Path, dir: &Path, ports: [u16; 8]) -> Command {
 }
 
 fn juicefs(program: &Path, dir: &Path, ports: [u16; 8]) -> Command {
-    let meta = format!("sqlite3://{}/meta.db", dir.display());
-    if !dir.join("meta.db").exists() {
+    // With SQLite, which its makers show first, a listing of 300 folders takes half a second of processor time.
+    let meta = format!("badger://{}/meta", dir.display());
+    if !dir.join("meta").exists() {
         let bucket = format!("{}/data/", dir.display());
         let format = ["format", "--storage", "file", "--bucket", &bucket, "--trash-days", "0", &meta, "kit"];
         install::run(Command::new(program).args(format)).expect("a JuiceFS volume is made");
