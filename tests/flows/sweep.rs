@@ -95,7 +95,8 @@ async fn a_sweep_that_could_not_begin_is_tried_with_the_next_round() {
     site.flip(Slot(2), "canary/c", 30);
     tokio::time::advance(Duration::from_secs(90)).await;
     stack.look().await;
-    stack.retention.step().await;
+    let step = tokio::time::timeout(Duration::from_secs(5), stack.retention.step()).await;
+    assert!(step.is_err(), "it waits until it can begin");
     assert!(
         stack.retention.last().unwrap().waits.is_some(),
         "the first sweep is due, and a provider foreign"

@@ -16,6 +16,7 @@ use triplicate::provider::{
     Result, get_small,
 };
 
+use crate::keep::Keep;
 use crate::world::Decorate;
 use crate::{Faults, Plan, run};
 
@@ -185,9 +186,14 @@ fn proof(id: &ProviderId) -> Download {
 
 /// Runs seeds until one of them has a violation with one of `words` in it.
 fn caught(decorate: Decorate, words: &[&str]) {
+    caught_keeping(decorate, words, crate::keep);
+}
+
+/// The same, with another retention.
+fn caught_keeping(decorate: Decorate, words: &[&str], keep: fn(u64) -> Keep) {
     let mut others = Vec::new();
     for seed in 0..CAUGHT_WITHIN {
-        let plan = Plan { seed, keeps_lines: false, decorate, faults: Faults::All, keep: crate::keep(seed) };
+        let plan = Plan { seed, keeps_lines: false, decorate, faults: Faults::All, keep: keep(seed) };
         let told = run(plan).violations.into_iter().map(|violation| violation.text);
         for text in told {
             if words.iter().any(|word| text.contains(word)) {
@@ -230,7 +236,9 @@ fn a_stale_listing_is_caught() {
 
 #[test]
 fn a_retention_that_goes_by_the_gateways_own_clock_is_caught() {
-    caught(|_, all| Sabotaged::all(Sabotage::OwnClock, all), &["too early", "which is retained"]);
+    let words = ["too early", "which is retained"];
+    let keep = |_| Keep(Some(Duration::from_secs(120)));
+    caught_keeping(|_, all| Sabotaged::all(Sabotage::OwnClock, all), &words, keep);
 }
 
 #[tokio::test(start_paused = true)]
