@@ -93,7 +93,7 @@ async fn live(plan: Plan, folder: PathBuf, story: impl AsyncFnOnce(&Site, &mut N
     tokio::time::sleep(Duration::from_secs(5)).await;
     let clients = Arc::new(Clients::new(world.clone(), plan.seed));
     let names = 1 + usize::try_from(world.roll(4)).unwrap();
-    let time = Duration::from_secs(40 + world.roll(120));
+    let time = Duration::from_secs(30 + world.roll(80));
     let mut nemesis = Nemesis::new(world.clone(), gateways.clone(), plan.faults, plan.keep);
     let site = Site { world, gateways, clients, names, time };
     story(&site, &mut nemesis).await;
