@@ -124,10 +124,9 @@ impl Stack {
         settings: Settings,
     ) -> Self {
         let Settings { feed_interval, retention, rounds_every, clock_offset_ms_max } = settings;
-        let (telemetry, tasks) = (Telemetry::new(), Tasks::new());
+        let (telemetry, tasks, budget) = (Telemetry::new(), Tasks::new(), Budget::new());
         let (fleet, board) = metered(providers, &clock, &telemetry);
         let monitor = Monitor::new(fleet.clone(), board.clone(), KEY);
-        let budget = Budget::new();
         let parts = catalog::Parts {
             fleet: fleet.clone(),
             trust: Arc::new(board) as Arc<dyn Trust>,
@@ -140,8 +139,8 @@ impl Stack {
         };
         let catalog = Catalog::open(state, parts).unwrap();
         let cache = BlockCache::new(cache_bytes);
-        let path = state.join("cache");
-        let disk = DiskCache::open(&path, disk_bytes, &tasks, telemetry.clone(), clock.clone());
+        let disk =
+            DiskCache::open(&state.join("cache"), disk_bytes, &tasks, telemetry.clone(), clock.clone());
         let turns = Turns::new(clock.clone());
         let reader = Reader::new(read::Parts {
             fleet: fleet.clone(),

@@ -1,8 +1,8 @@
 //! Turns: work in the background takes turns with the requests of clients.
 //!
 //! * No client for a while: work goes on at full speed, a few pieces at the same time, without a rest.
-//! * Clients: work goes in shifts, and all of it rests between them ([`gate`]). How many pieces go on at once and
-//!   how long a rest is follows from what clients feel ([`felt`], [`regulator`]): reads that began in a shift are
+//! * Clients: work goes in shifts, and all of it rests between them (`gate`). How many pieces go on at once and
+//!   how long a rest is follows from what clients feel (`felt`, `regulator`): reads that began in a shift are
 //!   held against those that began in a rest. So the baseline is never older than a few seconds.
 //!
 //! A piece is a small copy, or one part of a large one. A turn is taken before a piece begins and given back at its
