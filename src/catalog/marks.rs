@@ -2,7 +2,8 @@
 //!
 //! Suspicion: a read found a copy missing or damaged; until repair has looked at it, no listing makes it
 //! complete again (the index keeps it as missing, so that a restart does not forget it). Uncommitted: a
-//! majority lacks the bytes. Absent: the same of a version that was committed for all that is known. Writing: the upload is under way here. Unreadable: nobody delivers the record.
+//! majority lacks the bytes. Absent: the same of a version that was committed for all that is known. Writing:
+//! the upload is under way here. Unreadable: nobody delivers the record.
 
 use std::collections::HashSet;
 use std::time::Duration;
