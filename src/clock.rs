@@ -119,8 +119,15 @@ impl Clock {
 /// drive.
 #[derive(Debug)]
 pub struct Lately<K: Eq + Hash + Send + Sync + 'static> {
-    keys: Cache<K, Instant>,
+    keys: Cache<K, Seen>,
     time: Duration,
+}
+
+/// When a key was told of, first and last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    first: Instant,
+    last: Instant,
 }
 
 impl<K: Eq + Hash + Send + Sync + 'static> Lately<K> {
@@ -131,19 +138,17 @@ impl<K: Eq + Hash + Send + Sync + 'static> Lately<K> {
 
     /// Remembers a key from now on.
     pub fn insert(&self, key: K) {
-        self.keys.insert(key, Instant::now());
+        let now = Instant::now();
+        self.keys.insert(key, Seen { first: now, last: now });
     }
 
-    /// Returns since when a key is remembered; one that is not is remembered from now on.
-    pub fn since(&self, key: K) -> Instant {
-        match self.keys.get(&key).filter(|since| since.elapsed() < self.time) {
-            Some(since) => since,
-            None => {
-                let now = Instant::now();
-                self.keys.insert(key, now);
-                now
-            }
-        }
+    /// Remembers a key from now on, and returns since when it has been told of without a pause as long as `time`.
+    pub fn again(&self, key: K) -> Instant {
+        let now = Instant::now();
+        let known = self.keys.get(&key).filter(|seen| now.duration_since(seen.last) < self.time);
+        let first = known.map_or(now, |seen| seen.first);
+        self.keys.insert(key, Seen { first, last: now });
+        first
     }
 
     /// Forgets a key.
@@ -153,7 +158,7 @@ impl<K: Eq + Hash + Send + Sync + 'static> Lately<K> {
 
     /// Tells whether a key is remembered.
     pub fn contains(&self, key: &K) -> bool {
-        self.keys.get(key).is_some_and(|since| since.elapsed() < self.time)
+        self.keys.get(key).is_some_and(|seen| seen.last.elapsed() < self.time)
     }
 }
 
@@ -199,13 +204,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_time_counts_until_it_is_forgotten() {
+    async fn the_first_time_of_a_row_counts_until_a_pause_ends_it() {
         let lately = Lately::new(10, Duration::from_secs(5));
-        let first = lately.since(1);
-        tokio::time::advance(Duration::from_millis(4_999)).await;
-        assert_eq!(lately.since(1), first);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(lately.since(1), Instant::now());
+        let first = lately.again(1);
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_millis(4_999)).await;
+            assert_eq!(lately.again(1), first);
+        }
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(lately.again(1), Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

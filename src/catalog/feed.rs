@@ -159,7 +159,17 @@ impl FeedPoller {
             return Ok(start_ms);
         }
         let start_ms = self.now_ms().saturating_sub(RECENT_MS);
-        let versions = self.catalog.relist(self.slot).await?;
+        let trust = self.catalog.parts().trust.clone();
+        let lacks_canary = trust.lacks_canary(self.slot);
+        let versions = if lacks_canary {
+            self.catalog.relist_names(self.slot).await?
+        } else {
+            self.catalog.relist(self.slot).await?
+        };
+        if !lacks_canary && trust.lacks_canary(self.slot) {
+            // Its feed was believed meanwhile.
+            self.catalog.forget_all(self.slot).await?;
+        }
         info!(provider = %self.catalog.parts().fleet.id(self.slot), versions, "the names are loaded");
         self.catalog.loaded(self.slot);
         self.load_again = None;

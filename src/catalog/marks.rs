@@ -20,8 +20,10 @@ const UNCOMMITTED_FOR: Duration = Duration::from_secs(5);
 /// For how long a majority must have lacked a version that is known to have been committed before it is passed
 /// over. A spell in which providers deny what they hold is answered 503, and then with the bytes again.
 const ABSENT_FOR: Duration = Duration::from_secs(5);
-/// For how long it is remembered when that began, and what was served though only a minority is known to hold it.
-const ABSENCE_REMEMBERED_FOR: Duration = Duration::from_hours(1);
+/// Two denials that are further apart are of two spells.
+const ABSENT_AGAIN_WITHIN: Duration = Duration::from_mins(10);
+/// For how long it is remembered what was served though only a minority is known to hold it.
+const SERVED_REMEMBERED_FOR: Duration = Duration::from_hours(1);
 /// For how long the background reader leaves a record alone that nobody delivered.
 const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// How many versions of each kind are remembered.
@@ -43,8 +45,8 @@ impl Marks {
         Self {
             writing: Mutex::default(),
             uncommitted: Lately::new(REMEMBERED_MAX, UNCOMMITTED_FOR),
-            absent: Lately::new(REMEMBERED_MAX, ABSENCE_REMEMBERED_FOR),
-            served: Lately::new(REMEMBERED_MAX, ABSENCE_REMEMBERED_FOR),
+            absent: Lately::new(REMEMBERED_MAX, ABSENT_AGAIN_WITHIN),
+            served: Lately::new(REMEMBERED_MAX, SERVED_REMEMBERED_FOR),
             unreadable: Lately::new(REMEMBERED_MAX, UNREADABLE_FOR),
             suspects: Mutex::default(),
         }
@@ -78,8 +80,9 @@ impl Catalog {
         self.0.marks.suspects.lock().contains(&(name, version, slot))
     }
 
-    /// Clears the suspicion against a copy, once it was looked at.
+    /// Clears the suspicion against a copy, once it was looked at and is whole.
     pub fn clear_suspicion(&self, name: NameHash, version: Version, slot: Slot) {
+        self.0.marks.absent.remove(&version);
         self.0.marks.suspects.lock().remove(&(name, version, slot));
     }
 
@@ -97,7 +100,7 @@ impl Catalog {
         if fleet.slots().filter(held).count() < fleet.majority() && !marks.served.contains(&version) {
             return true;
         }
-        marks.absent.since(version).elapsed() >= ABSENT_FOR
+        marks.absent.again(version).elapsed() >= ABSENT_FOR
     }
 
     /// Takes note that a provider delivered bytes of a version that `holders` are known to hold.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{Catalog, IndexedVersion, KnownVersion};
 use crate::asset::key::Key;
@@ -27,6 +28,8 @@ pub type FetchedRecord = (Arc<Record>, Bytes);
 /// Nobody delivered a record that may be used.
 #[derive(Debug, Clone)]
 pub struct NoRecord {
+    /// When they were asked.
+    pub asked: Instant,
     /// The providers that have none, or a forged one.
     pub lacking: Vec<Slot>,
     /// What the others said, for the log.
@@ -63,14 +66,28 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// Nobody delivered.
+    /// Nobody delivered, asked after this began.
     pub async fn fetch_record(&self, at: &Key, order: &[Entrant]) -> Result<FetchedRecord, NoRecord> {
-        // Records are written once: however long a read takes, what it brings is not outdated.
-        self.0.fetching.run(at, PATIENCE, || self.clone().fetch(at.clone(), order.to_vec())).await
+        let began = Instant::now();
+        // Records are written once: however long a read takes, what it brings is not outdated. What it does not
+        // bring may be.
+        match self.fetch_together(at, order, PATIENCE).await {
+            Err(missed) if missed.asked < began => self.fetch_together(at, order, began.elapsed()).await,
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_together(
+        &self,
+        at: &Key,
+        order: &[Entrant],
+        young: Duration,
+    ) -> Result<FetchedRecord, NoRecord> {
+        self.0.fetching.run(at, young, || self.clone().fetch(at.clone(), order.to_vec())).await
     }
 
     async fn fetch(self, at: Key, order: Vec<Entrant>) -> Result<FetchedRecord, NoRecord> {
-        let parts = self.parts();
+        let (parts, asked) = (self.parts(), Instant::now());
         let outcome = race(&order, &parts.budget, PATIENCE, |slot, reason| {
             let provider = parts.fleet.get(slot).clone();
             parts.telemetry.upstream_read(provider.id().as_str(), reason.as_str());
@@ -81,7 +98,7 @@ impl Catalog {
         if outcome.won.is_some() {
             parts.budget.earn();
         }
-        let (record, sealed) = self.settle(&at, outcome)?;
+        let (record, sealed) = self.settle(&at, asked, outcome)?;
         // An index that cannot keep it merely has to ask again.
         let _ = self.apply_record(&record, &sealed, Vec::new()).await;
         Ok((record, sealed))
@@ -90,9 +107,10 @@ impl Catalog {
     fn settle(
         &self,
         at: &Key,
+        asked: Instant,
         outcome: Race<FetchedRecord, RecordSourceError>,
     ) -> Result<FetchedRecord, NoRecord> {
-        let mut missed = NoRecord { lacking: Vec::new(), reasons: Vec::new() };
+        let mut missed = NoRecord { asked, lacking: Vec::new(), reasons: Vec::new() };
         for (slot, failure) in outcome.failed {
             match failure {
                 RecordSourceError::Provider(failure) if failure.is_not_found() => missed.lacking.push(slot),
@@ -138,11 +156,12 @@ impl Catalog {
         if self.was_unreadable(row.version) {
             return false;
         }
-        let slots = self.parts().fleet.slots();
-        let holders: Vec<_> =
-            slots.filter(|slot| row.missing >> slot.0 & 1 == 0).map(Entrant::patient).collect();
+        // Those that are known to hold it first, but all: a client may come to wait for this very read.
+        let mut order: Vec<_> = self.parts().fleet.slots().collect();
+        order.sort_by_key(|slot| row.missing >> slot.0 & 1);
+        let order: Vec<_> = order.into_iter().map(Entrant::patient).collect();
         let at = Key::record(row.name, row.version, row.kind);
-        let read = match self.fetch_record(&at, &holders).await {
+        let read = match self.fetch_record(&at, &order).await {
             Ok((record, sealed)) => self.apply_record(&record, &sealed, Vec::new()).await.is_ok(),
             Err(_) => false,
         };

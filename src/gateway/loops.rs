@@ -81,11 +81,13 @@ impl Parts {
     fn watch_gauges(&self) {
         let (catalog, telemetry) = (self.catalog.clone(), self.telemetry.clone());
         let (cache, disk, repairer) = (self.cache.clone(), self.disk.clone(), self.repairer.clone());
+        let board = self.monitor.board().clone();
         self.tasks.spawn_periodic("gauges", GAUGES_EVERY, move || {
             let (catalog, telemetry) = (catalog.clone(), telemetry.clone());
             let repairer = repairer.clone();
-            let (cache, disk) = (cache.clone(), disk.clone());
+            let (cache, disk, board) = (cache.clone(), disk.clone(), board.clone());
             async move {
+                board.show();
                 let metrics = telemetry.metrics();
                 metrics.index_names.set(i64::try_from(catalog.names().await).unwrap_or(i64::MAX));
                 metrics.index_fresh.set(i64::from(catalog.is_fresh()));

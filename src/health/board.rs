@@ -17,7 +17,7 @@ use super::plan::{self, Candidate, SizeClass, Standing};
 use super::status::{self, ProviderHealth};
 use crate::clock::Clock;
 use crate::provider::{ErrorKind, Observer, Operation, ProviderId, Slot, Trust};
-use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
+use crate::telemetry::{Event, EventKind, Metrics, ProviderLabels, Telemetry};
 
 /// What a failed call counts as, in the order of providers.
 const FAULT_LATENCY: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ pub(super) struct State {
 }
 
 impl State {
-    fn is_healthy(&self) -> bool {
+    pub(super) fn is_healthy(&self) -> bool {
         let itself = !matches!(self.identity.state(), Some(CanaryState::Missing | CanaryState::Foreign));
         itself && self.breaker.state() == BreakerState::Closed
     }
@@ -247,18 +247,16 @@ impl Board {
             state.identity.looked(seen, began, now)
         });
         self.show_latency(slot);
-        let labels = self.labels(slot);
-        let trusted = i64::from(canary == CanaryState::Ours);
-        self.0.telemetry.metrics().provider_trusted.get_or_create(&labels).set(trusted);
+        self.show_trust(slot);
         if before != Some(canary) {
             let detail = format!("the canary is {}", canary.as_str());
             match (before, canary) {
                 // A provider that is new to us may simply be new.
                 (_, CanaryState::Ours) | (None, CanaryState::Missing) => {
-                    tracing::info!(provider = %labels.provider, "{detail}");
+                    tracing::info!(provider = %self.seat(slot).name, "{detail}");
                 }
                 (_, CanaryState::Missing | CanaryState::Foreign) => {
-                    tracing::error!(provider = %labels.provider, "{detail}");
+                    tracing::error!(provider = %self.seat(slot).name, "{detail}");
                 }
             }
             self.event(slot, EventKind::Canary, detail);
@@ -293,7 +291,15 @@ impl Board {
         &self.0.seats[slot.0]
     }
 
-    fn labels(&self, slot: Slot) -> ProviderLabels {
+    pub(super) fn metrics(&self) -> &Metrics {
+        self.0.telemetry.metrics()
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..self.0.seats.len()).map(Slot)
+    }
+
+    pub(super) fn labels(&self, slot: Slot) -> ProviderLabels {
         ProviderLabels { provider: self.seat(slot).name.to_string() }
     }
 
@@ -339,32 +345,15 @@ impl Board {
         let detail = "it fails far more often than the others";
         self.change(slot, detail, |state, now, die| state.breaker.eject_outlier(&rates, now, die));
     }
-
-    fn show_latency(&self, slot: Slot) {
-        let smoothed = self.state(slot).lock().figures.latency().unwrap_or_default().as_secs_f64();
-        let metrics = self.0.telemetry.metrics();
-        metrics.provider_latency_seconds.get_or_create(&self.labels(slot)).set(smoothed);
-    }
-
-    fn health_changed(&self, slot: Slot, healthy: bool, detail: &str) {
-        let labels = self.labels(slot);
-        self.0.telemetry.metrics().provider_healthy.get_or_create(&labels).set(i64::from(healthy));
-        if healthy {
-            tracing::info!(provider = %labels.provider, "the provider is healthy again");
-        } else {
-            tracing::warn!(provider = %labels.provider, detail, "the provider is taken to be down");
-        }
-        self.event(
-            slot,
-            EventKind::Health,
-            if healthy { "up".to_owned() } else { format!("down: {detail}") },
-        );
-    }
 }
 
 impl Trust for Board {
     fn is_trusted(&self, slot: Slot) -> bool {
         self.state(slot).lock().identity.is_trusted(self.0.clock.now())
+    }
+
+    fn lacks_canary(&self, slot: Slot) -> bool {
+        self.canary(slot) == Some(CanaryState::Missing)
     }
 }
 

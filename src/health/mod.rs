@@ -11,6 +11,7 @@ mod board;
 pub mod breaker;
 pub mod canary;
 mod figures;
+mod gauges;
 mod identity;
 pub mod latency;
 pub mod monitor;

@@ -40,6 +40,9 @@ const LOOK_PATIENCE_DOWN: Duration = Duration::from_secs(4);
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long a proof of identity may take that an answer waits for.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
+/// A proof that failed within so long is asked for once more, so long after.
+const CONFIRM_AGAIN_WITHIN: Duration = Duration::from_millis(500);
+const CONFIRM_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A difference of clocks, in milliseconds, that is worth a warning.
 const SKEW_WARNED_MS: i64 = 5_000;
 
@@ -207,8 +210,17 @@ impl Monitor {
     /// Tells whether the provider proves that it has been itself all the time since `asked`: what it said or
     /// took from then on, until now, is worth believing only then, since its bucket may have been swapped or
     /// wiped a moment ago, and refilled even.
+    ///
+    /// One that fails at once is asked once more: a connection that breaks says nothing.
     pub async fn confirm(&self, slot: Slot, asked: Instant) -> bool {
-        self.prove(slot, asked).await == Proof::Same
+        let began = self.board.clock().now();
+        match self.prove(slot, asked).await {
+            Proof::Silent if began.elapsed() < CONFIRM_AGAIN_WITHIN => {
+                tokio::time::sleep(CONFIRM_AGAIN_AFTER).await;
+                self.prove(slot, asked).await == Proof::Same
+            }
+            proof => proof == Proof::Same,
+        }
     }
 
     /// Looks at the provider's canary and compares it with the one of `asked`.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::board::State;
-use super::breaker::BreakerState;
 use super::canary::CanaryState;
 use super::plan::SizeClass;
 use crate::provider::ProviderId;
@@ -18,7 +17,7 @@ pub struct ProviderHealth {
     pub name: ProviderId,
     /// The vendor's kind: `s3`, `bunny`, `disk`.
     pub kind: &'static str,
-    /// Whether the provider is in use: `healthy` or `down`.
+    /// `healthy` while its breaker is closed and its canary in place, else `down`: it is asked last.
     pub health: &'static str,
     /// The breaker: `closed`, `open` or `half-open`.
     pub breaker: &'static str,
@@ -54,16 +53,14 @@ fn id_text<S: serde::Serializer>(id: &ProviderId, serializer: S) -> Result<S::Ok
 
 /// Shows what is known of one provider at `now`.
 pub(super) fn of(name: &ProviderId, kind: &'static str, state: &State, now: Instant) -> ProviderHealth {
-    let breaker = state.breaker.state();
-    let usable = breaker == BreakerState::Closed && state.identity.state() != Some(CanaryState::Foreign);
     let open = state.breaker.open_since();
     let rate = state.breaker.rate(now);
     let milliseconds = |duration: Duration| duration.as_secs_f64() * 1_000.0;
     ProviderHealth {
         name: name.clone(),
         kind,
-        health: if usable { "healthy" } else { "down" },
-        breaker: breaker.as_str(),
+        health: if state.is_healthy() { "healthy" } else { "down" },
+        breaker: state.breaker.state().as_str(),
         open_for_s: open.map(|(since, _)| now.duration_since(since).as_secs_f64()),
         next_probe_s: open.map(|(_, until)| until.saturating_duration_since(now).as_secs_f64()),
         canary: state.identity.state().map_or("unknown", CanaryState::as_str),

@@ -14,17 +14,22 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{Mode, Repairer};
+use super::{Completed, Mode, Repairer};
 use crate::catalog::feed::LoadError;
+use crate::clock::to_utc;
 use crate::health::canary::{self, CanaryState};
 use crate::provider::{Slot, Trust};
 use crate::telemetry::EventKind;
 
 /// After a refill that failed, the next one waits for this long: it lists all names anew.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(15);
+
+/// A clock that is so far from most providers' is wrong.
+const CLOCK_WRONG_FROM_MS: u64 = 30_000;
 
 /// What is going on with providers that lack their canary.
 #[derive(Debug, Default)]
@@ -128,7 +133,10 @@ impl Repairer {
         if versions > 0 {
             let detail = format!("the canary is missing: {versions} versions are compared and refilled");
             missing.iter().for_each(|slot| self.event(*slot, EventKind::Canary, detail.clone()));
-            if !self.complete(missing, Mode::Refill).await {
+            if self.complete(missing, Mode::Refill).await != Completed::Wholly {
+                return Ok(false);
+            }
+            if !self.are_still_there(missing).await? {
                 return Ok(false);
             }
         }
@@ -144,9 +152,24 @@ impl Repairer {
         for slot in missing {
             // Somebody else may have claimed the bucket, or another gateway done this work meanwhile.
             if parts.monitor.look(*slot).await? == CanaryState::Missing {
-                canary::write(parts.fleet.get(*slot).as_ref(), &parts.key, parts.clock.utc()).await?;
+                canary::write(parts.fleet.get(*slot).as_ref(), &parts.key, self.time()).await?;
                 self.event(*slot, EventKind::Canary, "the canary is written".to_owned());
                 parts.monitor.look(*slot).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lists anew what was copied: who loses everything in the middle of a refill has no canary to show that by.
+    async fn are_still_there(&self, missing: &[Slot]) -> Result<bool, LoadError> {
+        let catalog = &self.parts().catalog;
+        let held = catalog.copies_held().await?;
+        for slot in missing {
+            let listed = catalog.relist_names(*slot).await? as u64;
+            if listed < held[slot.0] {
+                warn!(provider = %self.parts().fleet.id(*slot), "copies are gone again; the refill begins anew");
+                self.0.refill.lock().written_off.retain(|known| known != slot);
+                return Ok(false);
             }
         }
         Ok(true)
@@ -162,6 +185,14 @@ impl Repairer {
             }
         }
         Ok(())
+    }
+
+    /// Returns the time, by which uploads from before a canary are told from later ones. They are timed by
+    /// gateways whose clock is right; one that is wrong is set right by the providers' clocks.
+    fn time(&self) -> DateTime<Utc> {
+        let parts = self.parts();
+        let wrong = parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= CLOCK_WRONG_FROM_MS);
+        to_utc(parts.clock.unix_ms().saturating_add_signed(wrong.unwrap_or(0)))
     }
 
     fn wait(&self) {

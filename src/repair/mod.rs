@@ -12,9 +12,11 @@
 //! as fast as clients do not feel it, but never slower than a floor. A copy waits for its turn before anything is
 //! asked of a provider, and again between two parts.
 //!
-//! A failure of the target, or of the local index, ends the step for that provider; it is tried again at
-//! the next, the copy that failed not before half a minute has passed. Only what all others say to lack is given up for a while. Two gateways that repair the same
-//! copy do no harm. Targets have shown their own canary within the last minute.
+//! A step goes round after round, each of some seconds: who is a target, and what is in doubt, is asked anew for
+//! each. A failure of the target, or of the local index, ends the round for that provider; it is tried again in
+//! the next, the copy that failed not before half a minute has passed. Only what all others say to lack is given
+//! up for a while. Two gateways that repair the same copy do no harm. Targets have shown their own canary within
+//! the last minute, before a copy is made and after it.
 
 mod doubts;
 pub mod establish;
@@ -51,6 +53,8 @@ use crate::telemetry::{Event, EventKind, ProviderLabels, Telemetry};
 
 /// Between two steps.
 pub const STEP_EVERY: Duration = Duration::from_secs(5);
+/// After so long a round begins no more copies.
+const ROUND_TAKES: Duration = Duration::from_secs(10);
 /// How many versions are looked at in one go.
 const PAGE: usize = 256;
 /// A version younger than this may still be on its way from another gateway.
@@ -123,13 +127,30 @@ impl Repairer {
 
     /// Makes the copies that healthy and trusted providers lack.
     pub async fn step(&self) {
+        loop {
+            let targets = self.parts().fleet.slots();
+            let targets: Vec<_> = targets.filter(|slot| self.is_target(*slot)).collect();
+            futures::future::join_all(targets.iter().map(|slot| self.doubt(*slot))).await;
+            let completed = self.complete(&targets, Mode::Routine).await;
+            self.progress().await;
+            if completed != Completed::InPart {
+                return;
+            }
+        }
+    }
+
+    /// Tells whether a provider is well, and certainly itself.
+    fn is_target(&self, slot: Slot) -> bool {
         let board = self.parts().monitor.board();
-        let targets = self.parts().fleet.slots();
-        let usable = |slot: &Slot| board.is_healthy(*slot) && board.is_trusted(*slot);
-        let targets: Vec<_> = targets.filter(|slot| usable(slot) && !self.is_strayed(*slot)).collect();
-        futures::future::join_all(targets.iter().map(|slot| self.doubt(*slot))).await;
-        self.complete(&targets, Mode::Routine).await;
-        self.progress().await;
+        board.is_healthy(slot) && board.is_trusted(slot) && !self.is_strayed(slot)
+    }
+
+    /// Tells whether what was stored at a provider lies where it should.
+    fn is_itself(&self, slot: Slot, mode: Mode) -> bool {
+        match mode {
+            Mode::Routine => self.parts().monitor.board().is_trusted(slot) && !self.is_strayed(slot),
+            Mode::Refill => self.parts().monitor.board().is_writable(slot),
+        }
     }
 
     /// Returns how repair of each provider stands, and brings the metrics up to date.
@@ -155,8 +176,8 @@ impl Repairer {
         self.parts().turns.pacing()
     }
 
-    /// Makes every copy that `targets` lack; tells whether none is left that could be made.
-    async fn complete(&self, targets: &[Slot], mode: Mode) -> bool {
+    /// Makes the copies that `targets` lack, in one round.
+    async fn complete(&self, targets: &[Slot], mode: Mode) -> Completed {
         let round = Round::new(self, mode);
         let mut passed_over = 0;
         let mut whole = true;
@@ -164,7 +185,7 @@ impl Repairer {
             let failed = round.failed();
             let left: Vec<_> = targets.iter().copied().filter(|slot| !failed.contains(slot)).collect();
             whole &= failed.is_empty();
-            if left.is_empty() {
+            if left.is_empty() || round.is_over() {
                 break;
             }
             let Ok(page) = self.parts().catalog.incomplete(&left, PAGE, passed_over).await else {
@@ -178,14 +199,22 @@ impl Repairer {
             passed_over += remaining;
             whole &= !later;
         }
+        let over = round.is_over();
         self.tell(&round.into_made());
-        whole
+        match (over, whole) {
+            (true, _) => Completed::InPart,
+            (false, true) => Completed::Wholly,
+            (false, false) => Completed::AsFarAsMayBe,
+        }
     }
 
     /// Tells why a copy is not even tried now.
     fn is_passed_over(&self, row: &IndexedVersion, slot: Slot, mode: Mode) -> Option<Attempt> {
         let parts = self.parts();
         if mode == Mode::Routine {
+            if !self.is_target(slot) {
+                return Some(Attempt::Later);
+            }
             if self.0.hopeless.contains(&(row.version, slot)) {
                 return Some(Attempt::Hopeless);
             }
@@ -204,6 +233,8 @@ impl Repairer {
     async fn attempt(&self, row: &IndexedVersion, slot: Slot, mode: Mode, pace: &Pace) -> Attempt {
         let parts = self.parts();
         match self.restore(row, slot, mode, pace).await {
+            // It may lie in a bucket that took the provider's place meanwhile.
+            Ok(_) if !self.is_itself(slot, mode) => Attempt::Later,
             Ok(copy) => {
                 parts.catalog.clear_suspicion(row.name, row.version, slot);
                 let kept = parts.catalog.apply_record(&copy.record, &copy.sealed, vec![slot]).await;
@@ -324,6 +355,17 @@ impl Repairer {
         let at = self.parts().clock.utc();
         self.parts().telemetry.event(Event { at, kind, provider, asset: None, detail, rescue: None });
     }
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Completed {
+    /// None is left that could be made.
+    Wholly,
+    /// What is left cannot be made just now.
+    AsFarAsMayBe,
+    /// Its time was up.
+    InPart,
 }
 
 /// Why copies are made.

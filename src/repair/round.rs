@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::{Attempt, Mode, Repairer};
+use super::{Attempt, Mode, ROUND_TAKES, Repairer};
 use crate::catalog::IndexedVersion;
 use crate::provider::Slot;
 use crate::replica::pace::Pace;
@@ -17,12 +18,20 @@ pub(super) struct Round<'a> {
     mode: Mode,
     failed: Mutex<HashSet<Slot>>,
     made: Mutex<BTreeMap<Slot, u64>>,
+    /// When no more copies are begun; a refill goes on to its end.
+    until: Option<Instant>,
 }
 
 impl<'a> Round<'a> {
     /// Begins a round.
     pub(super) fn new(repairer: &'a Repairer, mode: Mode) -> Self {
-        Self { repairer, mode, failed: Mutex::default(), made: Mutex::default() }
+        let until = (mode == Mode::Routine).then(|| repairer.parts().clock.now() + ROUND_TAKES);
+        Self { repairer, mode, failed: Mutex::default(), made: Mutex::default(), until }
+    }
+
+    /// Tells whether its time is up.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| self.repairer.parts().clock.now() >= until)
     }
 
     /// Returns the providers at which something failed: nothing more is tried there.
@@ -61,7 +70,8 @@ impl<'a> Round<'a> {
     async fn attempt(&self, row: &IndexedVersion, slot: Slot) -> Attempt {
         let passed_over = || {
             // What waits behind a failure at its target is not even tried.
-            let waits = self.failed.lock().contains(&slot).then_some(Attempt::Later);
+            let waits = self.is_over() || self.failed.lock().contains(&slot);
+            let waits = waits.then_some(Attempt::Later);
             waits.or_else(|| self.repairer.is_passed_over(row, slot, self.mode))
         };
         if let Some(attempt) = passed_over() {

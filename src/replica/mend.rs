@@ -58,6 +58,9 @@ pub struct Mended {
     pub error: Option<MendError>,
 }
 
+/// The weight of a failure that may pass.
+const PASSES: u8 = 2;
+
 /// Makes and mends copies.
 #[derive(Debug, Clone)]
 pub struct Mender {
@@ -209,17 +212,14 @@ impl Job<'_> {
         let mut blocks: Vec<Bytes> = Vec::new();
         let mut waits = schedule().build();
         loop {
-            let (before, mut may_pass, mut last) = (left.start, false, None);
+            let (before, mut telling) = (left.start, Telling::default());
             for &source in &self.sources {
                 let provider = self.mender.fleet.get(source);
                 let sink = |block| blocks.push(block);
                 let pace = &self.mender.pace;
                 match drain(provider, &self.copy.record, list, &mut left, pace, sink).await {
                     Ok(()) => return Ok(self.payload(part, blocks)),
-                    Err(error) => {
-                        may_pass |= error.provider_error().is_some_and(|error| error.kind.is_retryable());
-                        last = Some(error);
-                    }
+                    Err(error) => telling.hear(error, provider.id() == self.target.id()),
                 }
             }
             if left.start > before {
@@ -227,8 +227,8 @@ impl Job<'_> {
                 continue;
             }
             match waits.next() {
-                Some(wait) if may_pass => tokio::time::sleep(wait).await,
-                Some(_) | None => return Err(MendError::NoSource { object, last }),
+                Some(wait) if telling.may_pass() => tokio::time::sleep(wait).await,
+                Some(_) | None => return Err(MendError::NoSource { object, last: telling.error }),
             }
         }
     }
@@ -238,6 +238,31 @@ impl Job<'_> {
             Some(put) if put.size == part.bytes => Payload::with_sha256(blocks, put.sha256),
             Some(_) | None => Payload::new(blocks),
         }
+    }
+}
+
+/// Of the failures of all sources the one that tells most: what may pass, then damage, then that there is nothing.
+/// That the target's own bytes are damaged says nothing of what the others have.
+#[derive(Debug, Default)]
+struct Telling {
+    error: Option<SourceError>,
+    weight: u8,
+}
+
+impl Telling {
+    fn hear(&mut self, error: SourceError, is_target: bool) {
+        let weight = match &error {
+            error if error.provider_error().is_some_and(|error| error.kind.is_retryable()) => PASSES,
+            SourceError::Damaged { .. } if !is_target => PASSES - 1,
+            _ => 0,
+        };
+        if self.error.is_none() || weight > self.weight {
+            (self.error, self.weight) = (Some(error), weight);
+        }
+    }
+
+    fn may_pass(&self) -> bool {
+        self.weight == PASSES
     }
 }
 

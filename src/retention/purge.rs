@@ -45,7 +45,7 @@ impl Retention {
     /// Removes everything of a name below its newest tombstone that a majority lists, or below `written`, which
     /// a majority has just confirmed, at every provider that answers.
     ///
-    /// `None` when there is no such tombstone: then nothing is removed.
+    /// `None` when a majority answers and lists no such tombstone: then nothing is removed.
     pub async fn clear(&self, name: NameHash, written: Option<Version>) -> Option<Vec<Cleared>> {
         let listings = join_all(self.parts().fleet.slots().map(|slot| self.listed(slot, name))).await;
         let known = self.parts().catalog.known(name).await;
@@ -58,7 +58,10 @@ impl Retention {
             answered.iter().filter(|listed| listed.contains_key(version)).count() >= majority
         };
         let tombstones = versions.iter().filter(|(_, kind)| *kind == Kind::Del).map(|(version, _)| *version);
-        let tombstone = tombstones.filter(is_committed).chain(written).max()?;
+        let Some(tombstone) = tombstones.filter(is_committed).chain(written).max() else {
+            // With too few answers there may be one that has been there for long.
+            return (answered.len() < majority).then(|| self.unclear(listings));
+        };
         versions.retain(|(version, _)| *version < tombstone);
         let clearing = self.parts().fleet.slots().zip(listings).map(|(slot, listing)| {
             let versions = &versions;
@@ -71,6 +74,17 @@ impl Retention {
             }
         });
         Some(join_all(clearing).await)
+    }
+
+    /// Says of all providers that nothing was removed.
+    fn unclear(&self, listings: Vec<Result<Listed, String>>) -> Vec<Cleared> {
+        let unclear = self.parts().fleet.slots().zip(listings).map(|(slot, listing)| Cleared {
+            provider: self.parts().fleet.id(slot).to_string(),
+            versions: listing.as_ref().map_or(0, BTreeMap::len),
+            objects: 0,
+            failure: Some(listing.err().unwrap_or_else(|| "waits for a majority to answer".to_owned())),
+        });
+        unclear.collect()
     }
 
     async fn clear_at(

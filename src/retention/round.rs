@@ -219,7 +219,8 @@ impl Retention {
             let is_held = self.parts().fleet.slots().any(|slot| known.holders.contains(&slot));
             plan.forget.contains(&known.version) || (plan.lone_tombstone == Some(known.version) && !is_held)
         };
-        for known in now.iter().filter(is_planned) {
+        // The oldest first: a tombstone that went before what it hides would bring that back, if this ended between.
+        for known in now.iter().rev().filter(is_planned) {
             if self.parts().catalog.is_writing(known.version.upload) {
                 continue;
             }

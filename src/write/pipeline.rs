@@ -5,7 +5,8 @@
 //!
 //! At the end the provider's canary must still be the one of the beginning. A provider that lost everything in
 //! between has only what was stored later, whatever it confirmed before; where it was refilled meanwhile,
-//! nothing else would tell. Such a copy does not count, and repair looks at it.
+//! nothing else would tell. Such a copy does not count, and repair looks at it. The canary is looked at once a
+//! majority has stored everything: the copies that are counted were all there at one moment.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::asset::{BlockList, Record, UploadId};
@@ -53,7 +54,9 @@ pub(super) enum Progress {
     Writing,
     /// It stored parts and blocks.
     BytesStored,
-    /// It stored everything.
+    /// It stored everything, and has yet to prove that it still holds that.
+    Stored,
+    /// It holds everything.
     Complete,
     /// It gave up.
     Failed(String),
@@ -75,18 +78,22 @@ pub(super) struct Pipeline {
     pub items: mpsc::Receiver<Item>,
     /// Dropped by its sender when the write is given up.
     pub commit: Option<oneshot::Receiver<Arc<Commit>>>,
+    /// True once a majority has stored everything, or nobody waits for that any more.
+    pub majority_stored: watch::Receiver<bool>,
     pub progress: mpsc::Sender<(Slot, Progress)>,
 }
 
 impl Pipeline {
     /// Runs until everything is stored or the pipeline gives up.
     pub(super) async fn run(mut self) {
-        let began = self.clock.now();
-        // One without a canary is about to be refilled, and has nothing to prove.
-        let proves = self.monitor.board().canary(self.slot) == Some(CanaryState::Ours);
+        let (began, canary) = (self.clock.now(), self.canary());
         let end = match self.store().await {
-            Ok(()) if proves => self.prove(began).await,
-            Ok(()) => Progress::Complete,
+            Ok(()) => {
+                let _ = self.progress.send((self.slot, Progress::Stored)).await;
+                // Where its sender is gone, nobody counts any more.
+                let _ = self.majority_stored.wait_for(|stored| *stored).await;
+                self.prove(began, canary).await
+            }
             Err(reason) => Progress::Failed(reason),
         };
         // Nobody listens any more only when the write was given up.
@@ -110,13 +117,21 @@ impl Pipeline {
             .await
     }
 
-    /// Compares the provider's canary with that of the beginning.
-    async fn prove(&self, began: Instant) -> Progress {
+    fn canary(&self) -> Option<CanaryState> {
+        self.monitor.board().canary(self.slot)
+    }
+
+    /// Compares the provider's canary with that of the beginning, or that it had none with that it has none: such a
+    /// provider is about to be refilled.
+    async fn prove(&self, began: Instant, canary: Option<CanaryState>) -> Progress {
         let (id, stored) = (self.provider.id(), self.clock.now());
         let mut waits = self.waits().build();
         loop {
             match self.monitor.prove(self.slot, began).await {
                 Proof::Same => return Progress::Complete,
+                Proof::Changed if canary == Some(CanaryState::Missing) && self.canary() == canary => {
+                    return Progress::Complete;
+                }
                 Proof::Changed => return Progress::Torn(format!("{id} is not what it was at the beginning")),
                 Proof::Silent => match waits.next().filter(|_| stored.elapsed() < self.retry_for) {
                     Some(wait) => tokio::time::sleep(wait).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub(super) struct Quorum {
     majority: usize,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
+    /// Tells pipelines that a majority has stored everything.
+    majority_stored: watch::Sender<bool>,
     /// How many parts were handed out.
     pub parts: u32,
 }
@@ -51,13 +53,15 @@ impl Quorum {
     /// Starts a pipeline at every provider that may be written to.
     pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
         let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
+        let (majority_stored, stored) = watch::channel(false);
         let lanes = parts
             .fleet
             .iter()
             .map(|(slot, provider)| {
                 let id = provider.id().clone();
                 if !parts.monitor.board().is_writable(slot) {
-                    let progress = Progress::Failed(format!("{id} has a foreign canary"));
+                    let reason = format!("{id} has a foreign canary, or has not been seen since the start");
+                    let progress = Progress::Failed(reason);
                     return Lane { slot, id, items: None, commit: None, progress, abort: None };
                 }
                 let (sender, items) = mpsc::channel(PARTS_WAITING);
@@ -72,6 +76,7 @@ impl Quorum {
                     wait_all,
                     items,
                     commit: Some(record),
+                    majority_stored: stored.clone(),
                     progress: progress.clone(),
                 };
                 let abort = Some(parts.tasks.spawn("pipeline", pipeline.run()).abort_handle());
@@ -85,7 +90,7 @@ impl Quorum {
                 }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lanes, events, parts: 0 }
+        Self { majority: parts.fleet.majority(), lanes, events, majority_stored, parts: 0 }
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -132,7 +137,10 @@ impl Quorum {
 
     /// Waits until a majority holds the bytes.
     pub(super) async fn bytes_stored(&mut self, deadline: Instant) -> Result<(), QuorumLost> {
-        self.wait(deadline, |progress| matches!(progress, Progress::BytesStored | Progress::Complete)).await
+        let holds_bytes = |progress: &Progress| {
+            matches!(progress, Progress::BytesStored | Progress::Stored | Progress::Complete)
+        };
+        self.wait(deadline, holds_bytes).await
     }
 
     /// Lets the record go out, and waits until a majority holds everything.
@@ -157,6 +165,7 @@ impl Quorum {
     /// may end until `deadline`, so that what they store can be removed.
     pub(super) async fn give_up(&mut self, deadline: Instant) {
         self.lanes.iter_mut().for_each(|lane| (lane.items, lane.commit) = (None, None));
+        self.majority_stored.send_replace(true);
         self.settled(deadline).await;
         self.drop_lanes(|_| true);
         // What ended a moment ago has its say.
@@ -195,7 +204,7 @@ impl Quorum {
     pub(super) fn copies(&self) -> Vec<(ProviderId, CopyState)> {
         let state = |progress: &Progress| match progress {
             Progress::Complete => CopyState::Stored,
-            Progress::Writing | Progress::BytesStored => CopyState::Pending,
+            Progress::Writing | Progress::BytesStored | Progress::Stored => CopyState::Pending,
             Progress::Failed(_) | Progress::Torn(_) => CopyState::Failed,
         };
         self.lanes.iter().map(|lane| (lane.id.clone(), state(&lane.progress))).collect()
@@ -223,6 +232,11 @@ impl Quorum {
                 if !is_settled(&lane.progress) || progress == Progress::Complete {
                     lane.progress = progress;
                 }
+                let has_stored =
+                    |lane: &&Lane| matches!(lane.progress, Progress::Stored | Progress::Complete);
+                if self.lanes.iter().filter(has_stored).count() >= self.majority {
+                    self.majority_stored.send_replace(true);
+                }
                 true
             }
             Ok(None) | Err(_) => false,
@@ -233,7 +247,7 @@ impl Quorum {
         let states = self.lanes.iter().map(|lane| match &lane.progress {
             Progress::Failed(reason) | Progress::Torn(reason) => reason.clone(),
             Progress::Writing => format!("{} is slow", lane.id),
-            Progress::BytesStored | Progress::Complete => format!("{} is fine", lane.id),
+            Progress::BytesStored | Progress::Stored | Progress::Complete => format!("{} is fine", lane.id),
         });
         QuorumLost(states.collect::<Vec<_>>().join("; "))
     }

@@ -219,3 +219,16 @@ async fn a_copy_that_a_crash_left_without_its_feed_entry_is_completed() {
         assert!(!feed(watching.keys(Slot(1)).await).is_empty(), "restarted: {restarted}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_record_is_read_in_the_background_does_not_wait_for_its_only_known_holder() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    let mut other = site.stack(Clock::seeded(NOW, 2));
+    other.look().await;
+    other.pollers[0].step().await.unwrap();
+    site.faulty[0].set(Operation::Get, Fault::Hang);
+    let background = other.catalog.read_missing_records();
+    let ((), read) = tokio::join!(background, other.get("a.png"));
+    assert_eq!(read.unwrap(), bytes(1, 10));
+}

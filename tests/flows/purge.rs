@@ -184,3 +184,25 @@ async fn a_tombstone_of_a_minority_does_not_make_a_purge_remove_the_current_vers
     assert_eq!(keys(&stack).await, before);
     assert!(before.iter().flatten().any(|text| key::parse(text).is_some()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_of_a_deleted_name_goes_on_though_for_a_moment_only_a_minority_answers() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 100_000)).await.unwrap();
+    stack.writer.delete(name("a.png")).await.unwrap();
+    site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
+    let mut seen = 0;
+    let (ending, passes) = run(&stack, "a.png", &CancellationToken::new(), |_| {
+        seen += 1;
+        match seen {
+            2 => site.faulty[1].set_all(Fault::Error(ErrorKind::Unavailable)),
+            3 => site.faulty[1].heal(),
+            4 => site.faulty[2].heal(),
+            _ => {}
+        }
+    })
+    .await;
+    assert_eq!(ending, Ending::Gone);
+    assert!(passes.len() > 4 && passes[2].providers.iter().all(|it| it.failure.is_some()), "{passes:?}");
+    assert!(!keys(&stack).await.iter().flatten().any(|key| key.ends_with(".put")));
+}

@@ -52,6 +52,21 @@ async fn a_copy_that_began_before_it_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_was_whole_before_it_does_not_count_beside_one_that_came_after_it() {
+    let (site, stack) = site().await;
+    let other = another_gateway(&site).await;
+    // The first provider has everything before it, the second its record after it, and the third takes nothing.
+    site.faulty[1].queue(Operation::Put, Fault::Delay(Duration::ZERO));
+    site.faulty[1].queue(Operation::Put, Fault::Delay(5 * SECOND));
+    site.faulty[2].set(Operation::Put, Fault::Error(ErrorKind::Denied));
+    let content = bytes(1, 10);
+    let (put, ()) =
+        tokio::join!(stack.put_request(at_a_majority("a.png"), &content), wipe_and_refill(&site, &other));
+    let unknown = matches!(&put, Err(WriteError::Unavailable { outcome: Outcome::Unknown, .. }));
+    assert!(unknown, "no two providers held it at the same time: {put:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_it_tore_is_mended_by_the_gateway_that_wrote_it() {
     let (site, mut stack) = site().await;
     let other = another_gateway(&site).await;

@@ -1,9 +1,9 @@
-//! Repair: one copy that cannot be made keeps no other from being made.
+//! Repair: one copy that cannot be made, or takes long, keeps no other from being made.
 
 use std::time::Duration;
 
 use triplicate::provider::faulty::Fault;
-use triplicate::provider::{ErrorKind, Slot};
+use triplicate::provider::{ErrorKind, Operation, Slot};
 use triplicate::write::Receipt;
 
 use crate::stack::{Stack, request};
@@ -12,6 +12,8 @@ use crate::{bytes, site};
 const LACKS: Slot = Slot(2);
 /// More than what a step works on at the same time, so that an older copy waits behind the newer ones.
 const STUCK: usize = 9;
+/// How many copies a slow provider lacks: minutes of work.
+const DEBT: usize = 160;
 
 async fn put(stack: &Stack, name: &str) -> Receipt {
     let mut put = request(name);
@@ -51,5 +53,39 @@ async fn objects_that_a_provider_never_takes_hold_up_no_older_copy() {
     tokio::time::advance(Duration::from_secs(60)).await;
     stack.recover().await;
     stack.repairer.step().await;
+    crate::assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_returns_does_not_wait_for_the_debt_of_another() {
+    let (site, stack) = site().await;
+    let returning = Slot(1);
+    site.faulty[LACKS.0].set_all(Fault::Error(ErrorKind::Unavailable));
+    for number in 0..DEBT {
+        put(&stack, &format!("{number}.png")).await;
+    }
+    site.faulty[LACKS.0].heal();
+    site.faulty[returning.0].set_all(Fault::Error(ErrorKind::Unavailable));
+    put(&stack, "one.png").await;
+    stack.tasks.shut_down(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    stack.recover().await;
+    assert!(!stack.monitor.board().is_healthy(returning) && stack.monitor.board().is_healthy(LACKS));
+    site.faulty[LACKS.0].set(Operation::Put, Fault::Delay(Duration::from_secs(2)));
+    let is_record = |key: &&String| key.starts_with("names/");
+    let records = async |slot| stack.keys(slot).await.iter().filter(is_record).count();
+    let watching = async {
+        site.faulty[returning.0].heal();
+        for _ in 0..20 {
+            stack.recover().await;
+            if records(returning).await == DEBT + 1 {
+                break;
+            }
+        }
+        (records(returning).await, records(LACKS).await)
+    };
+    let ((), (returned, slow)) = tokio::join!(stack.repairer.step(), watching);
+    assert_eq!(returned, DEBT + 1, "it is complete");
+    assert!(slow < DEBT / 2, "{slow} copies were made at the slow one before");
     crate::assert_same_copies(&stack).await;
 }

@@ -120,3 +120,50 @@ async fn a_read_that_comes_before_the_records_hides_nothing_afterwards() {
     assert!(matches!(early, Err(ReadError::NotFound | ReadError::Unavailable { .. })));
     assert_eq!(other.get("a.png").await.unwrap(), content, "it is acknowledged by now");
 }
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_are_lost_again_during_the_refill_are_made_again_before_it_is_trusted() {
+    let (site, stack) = site().await;
+    for number in 0..12 {
+        stack.put(&format!("{number}.png"), &bytes(number, 10)).await.unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(10)).await;
+    site.wipe(Slot(2));
+    stack.look().await;
+    // Eight at a time, part and record and feed entry: the first ones are complete, the others half.
+    site.faulty[2].set(Operation::Put, Fault::Delay(Duration::from_secs(1)));
+    let wiping = async {
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
+        site.wipe(Slot(2));
+    };
+    tokio::join!(stack.repairer.establish(), wiping);
+    let canary = site.folder.path().join("c/canary/c");
+    assert!(!canary.exists(), "nobody vouches for what is gone");
+    site.faulty[2].heal();
+    tokio::time::advance(Duration::from_secs(20)).await;
+    stack.look().await;
+    stack.repairer.establish().await;
+    assert!(canary.is_file());
+    assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_feed_that_is_left_of_it_vouches_for_no_copy() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 100_000)).await.unwrap();
+    for gone in ["c/blobs", "c/canary"] {
+        std::fs::remove_dir_all(site.folder.path().join(gone)).unwrap();
+    }
+    let mut fresh = site.stack(Clock::manual(NOW + 60_000));
+    fresh.look().await;
+    // The first try of a refill is given up at the start, the names are loaded, and then it is tried again.
+    site.faulty[2].set(Operation::Put, Fault::Hang);
+    let tried = tokio::time::timeout(Duration::from_secs(10), fresh.repairer.establish()).await;
+    assert!(tried.is_err());
+    site.faulty[2].heal();
+    fresh.poll().await;
+    fresh.look().await;
+    fresh.repairer.establish().await;
+    assert!(site.folder.path().join("c/canary/c").is_file());
+    assert_same_copies(&fresh).await;
+}

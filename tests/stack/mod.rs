@@ -14,6 +14,7 @@ use triplicate::asset::{Key, RecordKey};
 use triplicate::cache::BlockCache;
 use triplicate::cache::disk::DiskCache;
 use triplicate::catalog::feed::FeedPoller;
+use triplicate::catalog::patrol::{self, Patrol};
 use triplicate::catalog::{self, Catalog};
 use triplicate::clock::Clock;
 use triplicate::health::monitor::Monitor;
@@ -228,6 +229,11 @@ impl Stack {
         self.tasks.spawn_periodic("records", Duration::from_secs(1), move || {
             let catalog = catalog.clone();
             async move { catalog.read_missing_records().await }
+        });
+        let patrol = Arc::new(Patrol::new(self.catalog.clone()));
+        self.tasks.spawn_periodic("patrol", patrol::PAGE_EVERY, move || {
+            let patrol = patrol.clone();
+            async move { patrol.step().await }
         });
         let catalog = self.catalog.clone();
         self.tasks.spawn_periodic("ready", Duration::from_secs(1), move || {
