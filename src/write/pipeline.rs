@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::asset::{BlockList, Record, UploadId};
@@ -78,8 +78,8 @@ pub(super) struct Pipeline {
     pub items: mpsc::Receiver<Item>,
     /// Dropped by its sender when the write is given up.
     pub commit: Option<oneshot::Receiver<Arc<Commit>>>,
-    /// True once a majority has stored everything, or nobody waits for that any more.
-    pub majority_stored: watch::Receiver<bool>,
+    /// Told once a majority has stored everything; dropped by its sender when nobody waits for that any more.
+    pub majority_stored: oneshot::Receiver<()>,
     pub progress: mpsc::Sender<(Slot, Progress)>,
 }
 
@@ -91,7 +91,7 @@ impl Pipeline {
             Ok(()) => {
                 let _ = self.progress.send((self.slot, Progress::Stored)).await;
                 // Where its sender is gone, nobody counts any more.
-                let _ = self.majority_stored.wait_for(|stored| *stored).await;
+                let _ = (&mut self.majority_stored).await;
                 self.prove(began, canary).await
             }
             Err(reason) => Progress::Failed(reason),

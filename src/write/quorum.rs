@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -32,8 +32,6 @@ pub(super) struct Quorum {
     majority: usize,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
-    /// Tells pipelines that a majority has stored everything.
-    majority_stored: watch::Sender<bool>,
     /// How many parts were handed out.
     pub parts: u32,
 }
@@ -44,6 +42,8 @@ struct Lane {
     items: Option<mpsc::Sender<Item>>,
     /// Lets the record go out.
     commit: Option<oneshot::Sender<Arc<Commit>>>,
+    /// Lets it prove that what it stored is still there.
+    majority_stored: Option<oneshot::Sender<()>>,
     progress: Progress,
     /// Ends the pipeline at once; a request that is under way may still take effect.
     abort: Option<AbortHandle>,
@@ -53,7 +53,6 @@ impl Quorum {
     /// Starts a pipeline at every provider that may be written to.
     pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
         let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
-        let (majority_stored, stored) = watch::channel(false);
         let lanes = parts
             .fleet
             .iter()
@@ -62,10 +61,12 @@ impl Quorum {
                 if !parts.monitor.board().is_writable(slot) {
                     let reason = format!("{id} has a foreign canary, or has not been seen since the start");
                     let progress = Progress::Failed(reason);
-                    return Lane { slot, id, items: None, commit: None, progress, abort: None };
+                    let (items, commit, majority_stored, abort) = (None, None, None, None);
+                    return Lane { slot, id, items, commit, majority_stored, progress, abort };
                 }
                 let (sender, items) = mpsc::channel(PARTS_WAITING);
                 let (commit, record) = oneshot::channel();
+                let (majority_stored, stored) = oneshot::channel();
                 let pipeline = Pipeline {
                     slot,
                     provider: provider.clone(),
@@ -76,7 +77,7 @@ impl Quorum {
                     wait_all,
                     items,
                     commit: Some(record),
-                    majority_stored: stored.clone(),
+                    majority_stored: stored,
                     progress: progress.clone(),
                 };
                 let abort = Some(parts.tasks.spawn("pipeline", pipeline.run()).abort_handle());
@@ -85,12 +86,13 @@ impl Quorum {
                     id,
                     items: Some(sender),
                     commit: Some(commit),
+                    majority_stored: Some(majority_stored),
                     progress: Progress::Writing,
                     abort,
                 }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lanes, events, majority_stored, parts: 0 }
+        Self { majority: parts.fleet.majority(), lanes, events, parts: 0 }
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -164,8 +166,9 @@ impl Quorum {
     /// Gives the write up at every provider that is not done: no further request is sent, and those under way
     /// may end until `deadline`, so that what they store can be removed.
     pub(super) async fn give_up(&mut self, deadline: Instant) {
-        self.lanes.iter_mut().for_each(|lane| (lane.items, lane.commit) = (None, None));
-        self.majority_stored.send_replace(true);
+        self.lanes.iter_mut().for_each(|lane| {
+            (lane.items, lane.commit, lane.majority_stored) = (None, None, None);
+        });
         self.settled(deadline).await;
         self.drop_lanes(|_| true);
         // What ended a moment ago has its say.
@@ -235,7 +238,10 @@ impl Quorum {
                 let has_stored =
                     |lane: &&Lane| matches!(lane.progress, Progress::Stored | Progress::Complete);
                 if self.lanes.iter().filter(has_stored).count() >= self.majority {
-                    self.majority_stored.send_replace(true);
+                    // One that has failed takes it no more.
+                    let told =
+                        self.lanes.iter_mut().filter_map(|lane| lane.majority_stored.take()?.send(()).ok());
+                    told.for_each(drop);
                 }
                 true
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ const CAUGHT_WITHIN: u64 = 60;
 const STALE_FOR: Duration = Duration::from_secs(60);
 /// So long after it was confirmed an object is stored.
 const COPIED_AFTER: Duration = Duration::from_secs(20);
+/// More than a canary has.
+const CANARY_BYTES_MAX: u64 = 4_096;
 /// How old a tombstone is that is removed by time.
 const EXPIRED_AFTER_MS: u64 = 20_000;
 
@@ -52,14 +55,16 @@ struct Sabotaged {
     inner: Arc<dyn Provider>,
     sabotage: Sabotage,
     listings: Mutex<HashMap<String, (Instant, DirListing)>>,
+    /// The last canary that was read.
+    canary: Mutex<Option<Bytes>>,
     began: Instant,
 }
 
 impl Sabotaged {
     fn all(sabotage: Sabotage, providers: Vec<Arc<dyn Provider>>) -> Vec<Arc<dyn Provider>> {
         let wrap = |inner| {
-            Arc::new(Self { inner, sabotage, listings: Mutex::default(), began: Instant::now() })
-                as Arc<dyn Provider>
+            let (listings, canary, began) = (Mutex::default(), Mutex::default(), Instant::now());
+            Arc::new(Self { inner, sabotage, listings, canary, began }) as Arc<dyn Provider>
         };
         providers.into_iter().map(wrap).collect()
     }
@@ -130,14 +135,17 @@ impl Provider for Sabotaged {
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Download> {
-        let result = self.inner.get(key, range).await;
         if self.sabotage != Sabotage::ErrorIsMissing || !key.as_str().starts_with(key::CANARY) {
-            return result;
+            return self.inner.get(key, range).await;
         }
-        match result {
-            Err(failure) if !failure.is_not_found() => Ok(proof(self.id())),
-            other => other,
-        }
+        let sealed = match get_small(self.inner.as_ref(), key, CANARY_BYTES_MAX).await {
+            Err(failure) if failure.is_not_found() => return Err(failure),
+            Err(_) => self.canary.lock().clone().unwrap_or_else(|| made_up(self.id())),
+            Ok(sealed) => sealed,
+        };
+        *self.canary.lock() = Some(sealed.clone());
+        let object_bytes = sealed.len() as u64;
+        Ok(Download { object_bytes, body: Box::pin(futures::stream::iter([Ok(sealed)])) })
     }
 
     async fn stat(&self, key: &Key) -> Result<Entry> {
@@ -176,12 +184,9 @@ impl Provider for Sabotaged {
 }
 
 /// The canary of a provider, made up.
-fn proof(id: &ProviderId) -> Download {
+fn made_up(id: &ProviderId) -> Bytes {
     let line = format!(r#"{{"format":1,"provider":"{id}","created":"2026-11-22T11:05:31Z"}}"#);
-    let sealed = crate::stack::KEY.seal(&line);
-    let object_bytes = sealed.len() as u64;
-    let body = futures::stream::iter([Ok(sealed)]);
-    Download { object_bytes, body: Box::pin(body) }
+    crate::stack::KEY.seal(&line)
 }
 
 /// Runs seeds until one of them has a violation with one of `words` in it.

@@ -138,7 +138,7 @@ impl Player {
                     Class::DropPart(0),
                 ];
                 let class = self.pick(&classes);
-                let most = if class == Class::DropBlocks { 3 } else { 12 };
+                let most = if class == Class::ListBytes { 12 } else { 3 };
                 (class, 0.6, self.die.random_range(0..most))
             }
             Quarry::Repairs => {
@@ -154,7 +154,7 @@ impl Player {
     pub fn draw_pause(&mut self, quarry: Quarry) -> Duration {
         Duration::from_millis(match quarry {
             Quarry::Removals => self.die.random_range(200..1_000),
-            Quarry::Repairs => self.die.random_range(10..80),
+            Quarry::Repairs => self.die.random_range(50..250),
         })
     }
 
