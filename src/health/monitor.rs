@@ -219,7 +219,8 @@ impl Monitor {
                 tokio::time::sleep(CONFIRM_AGAIN_AFTER).await;
                 self.prove(slot, asked).await == Proof::Same
             }
-            proof => proof == Proof::Same,
+            Proof::Silent | Proof::Changed => false,
+            Proof::Same => true,
         }
     }
 

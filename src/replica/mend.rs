@@ -254,7 +254,7 @@ impl Telling {
         let weight = match &error {
             error if error.provider_error().is_some_and(|error| error.kind.is_retryable()) => PASSES,
             SourceError::Damaged { .. } if !is_target => PASSES - 1,
-            _ => 0,
+            SourceError::Provider(_) | SourceError::Damaged { .. } => 0,
         };
         if self.error.is_none() || weight > self.weight {
             (self.error, self.weight) = (Some(error), weight);
