@@ -34,6 +34,8 @@ pub struct Checker<'a> {
     pub feed_interval: Duration,
     /// A gateway that followed no feed for longer than this begins with an empty index.
     pub reach: Duration,
+    /// When all gateways were frozen.
+    pub leaps: Vec<(Instant, Instant)>,
     /// What may be gone.
     pub keep: Keep,
 }
@@ -74,8 +76,15 @@ impl Checker<'_> {
 
     /// Tells whether a gateway still knows by itself what it knew at `since`.
     fn remembers(&self, since: Instant, op: &Op, ended: Instant) -> bool {
-        let lately = since + self.reach > op.began + RECKONED;
+        let lately = since + self.reach > op.began + RECKONED && !self.has_overslept(since);
         lately || self.is_served(op.gateway, since, ended)
+    }
+
+    /// Tells whether gateways have just woken from a time so long that their index is outdated: for a moment one may
+    /// answer from it before it finds out.
+    fn has_overslept(&self, at: Instant) -> bool {
+        let too_long = |from: &Instant, to: &Instant| *to - *from + RECKONED >= self.reach;
+        self.leaps.iter().any(|(from, to)| too_long(from, to) && *to <= at && at < *to + RECOVERY)
     }
 
     /// Tells whether a request must know of a write that was acknowledged before it began; in the same moment is

@@ -129,6 +129,7 @@ impl Site {
             slots: world.servers.len(),
             feed_interval,
             reach: keep.0.unwrap_or(RETENTION) / 2,
+            leaps: world.leaps.lock().clone(),
             keep,
         };
         violations.extend((0..self.names).flat_map(|name| checker.check(name, &history)));

@@ -192,6 +192,15 @@ impl Server {
     /// Changes places with what another provider stores.
     pub fn swap(&self, other: &Self) {
         std::mem::swap(&mut *self.objects.lock(), &mut *other.objects.lock());
+        [self, other].iter().for_each(|server| server.log_arrived());
+    }
+
+    /// Takes note of records that came by no request.
+    fn log_arrived(&self) {
+        let (objects, mut log) = (self.objects.lock(), self.log.lock());
+        for (key, object) in objects.iter().filter(|(key, _)| key.starts_with(key::NAMES)) {
+            log.stored.entry(key.clone()).or_insert(object.put_at);
+        }
     }
 
     /// Returns what became of records here.

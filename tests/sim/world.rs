@@ -39,6 +39,8 @@ pub struct World {
     pub began: Instant,
     /// How much of the time passed in leaps.
     pub leapt_ms: AtomicU64,
+    /// When each leap began and ended.
+    pub leaps: Mutex<Vec<(Instant, Instant)>>,
     dice: Mutex<StdRng>,
 }
 
@@ -54,6 +56,7 @@ impl World {
             trace: Trace::new(keeps_lines),
             began: Instant::now(),
             leapt_ms: AtomicU64::new(0),
+            leaps: Mutex::default(),
             dice: Mutex::new(dice),
         })
     }
@@ -92,7 +95,9 @@ impl World {
     /// Lets much time pass at once, as if all gateways had been frozen.
     pub async fn leap(&self, time: Duration) {
         self.leapt_ms.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+        let began = Instant::now();
         tokio::time::advance(time).await;
+        self.leaps.lock().push((began, Instant::now()));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
