@@ -104,7 +104,9 @@ pub(super) async fn retention(loaded: Loaded, allow_large_removal: bool, json: b
         Ok(tools) => tools,
         Err(status) => return status,
     };
-    let report = tools.retention(if allow_large_removal { Brake::Released } else { Brake::Count }).await;
+    let brake = if allow_large_removal { Brake::Released } else { Brake::Count };
+    // A large plan takes long: a hundred requests a second are sent at most.
+    let report = tools.retention(brake, |report| eprint(&report.progress())).await;
     tools.end().await;
     let text = serde_json::to_string(&report).unwrap_or_default();
     print(&if json { text } else { report.lines().join("\n") });
@@ -116,6 +118,10 @@ fn build(loaded: Loaded) -> Result<Tools, u8> {
         let _ = writeln!(std::io::stderr(), "error: {error}");
         start_status(&error)
     })
+}
+
+fn eprint(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn print(text: &str) {

@@ -124,6 +124,11 @@ impl Kind {
         !matches!(self, Self::Refused | Self::Flapping | Self::Wiped)
     }
 
+    /// Tells whether only requests for ranges meet it, which are those for parts of more than a block.
+    pub(super) const fn is_of_ranges(self) -> bool {
+        matches!(self, Self::WrongRange | Self::RangeIgnored)
+    }
+
     /// Tells whether its lateness can be chosen.
     pub(super) const fn takes_delay(self) -> bool {
         matches!(self, Self::SlowFirstByte | Self::Dribble)

@@ -30,16 +30,16 @@ pub(super) struct Shown {
     pub(super) extra: Option<f64>,
 }
 
-/// Returns what was promised and not kept, a sentence each.
-pub(super) fn missed(played: &[(&Phase, Shown)]) -> Vec<String> {
+/// Returns what was promised and not kept, a sentence each; `ranges` is the part of reads that ask for a range.
+pub(super) fn missed(played: &[(&Phase, Shown)], ranges: f64) -> Vec<String> {
     let is_quiet = |phase: &Phase| phase.faults.is_empty() && phase.until.is_none();
     let healthy = played.iter().find(|(phase, _)| is_quiet(phase)).map(|(_, shown)| shown.usual);
     // Where every provider is faulty nobody can be left.
     let faulty = played.iter().filter(|(phase, shown)| !phase.faults.is_empty() && shown.demoted.is_some());
-    faulty.flat_map(|(phase, shown)| missed_in(phase, shown, healthy)).collect()
+    faulty.flat_map(|(phase, shown)| missed_in(phase, shown, healthy, ranges)).collect()
 }
 
-fn missed_in(phase: &Phase, shown: &Shown, healthy: Option<Latency>) -> Vec<String> {
+fn missed_in(phase: &Phase, shown: &Shown, healthy: Option<Latency>, ranges: f64) -> Vec<String> {
     let mut missed = Vec::new();
     let mut miss = |what: String| missed.push(format!("{}: {what}", phase.name));
     if let Some(Latency { p50, p99, .. }) = healthy {
@@ -52,7 +52,7 @@ fn missed_in(phase: &Phase, shown: &Shown, healthy: Option<Latency>) -> Vec<Stri
             ));
         }
     }
-    match shown.demoted.filter(|_| is_left(phase)) {
+    match shown.demoted.filter(|_| is_left(phase, ranges)) {
         Some(Demotion::AfterMs(ms)) if ms > DEMOTED_MS => miss(format!("demoted after {ms} ms")),
         Some(Demotion::Never) => miss("never demoted".to_owned()),
         Some(Demotion::AfterMs(_) | Demotion::NotUsed) | None => {}
@@ -63,10 +63,12 @@ fn missed_in(phase: &Phase, shown: &Shown, healthy: Option<Latency>) -> Vec<Stri
     missed
 }
 
-/// Tells whether every fault of a phase is one that reads of whole assets fail by, and often.
-fn is_left(phase: &Phase) -> bool {
-    use Kind::{Gzip, LostAnswer, NoWrites, RangeIgnored, WrongRange};
-    let is_met = |kind| !matches!(kind, Gzip | LostAnswer | NoWrites | RangeIgnored | WrongRange);
+/// Tells whether every fault of a phase is one that reads fail by, and often.
+fn is_left(phase: &Phase, ranges: f64) -> bool {
+    let is_met = |kind: Kind| {
+        !matches!(kind, Kind::Gzip | Kind::LostAnswer | Kind::NoWrites)
+            && (!kind.is_of_ranges() || ranges >= SHARE_MIN)
+    };
     phase.faults.iter().all(|fault| fault.share >= SHARE_MIN && is_met(fault.kind))
 }
 
@@ -119,9 +121,22 @@ mod tests {
         ];
         for (kind, share, shown_of_it, expected) in table {
             let one = phase("one", Some((kind, share)));
-            let told = missed(&[(&healthy, shown(1e9, None, 1.0)), (&one, shown_of_it)]);
+            let told = missed(&[(&healthy, shown(1e9, None, 1.0)), (&one, shown_of_it)], 0.1);
             assert_eq!(told.len(), expected.len(), "{told:?}");
             assert!(told.iter().zip(expected).all(|(told, part)| told.contains(part)), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_ranges_makes_reads_leave_where_they_ask_for_ranges() {
+        let healthy = phase("healthy", None);
+        for (ranges, expected) in [(0.1, 0), (0.9, 1)] {
+            for kind in [Kind::WrongRange, Kind::RangeIgnored] {
+                let one = phase("one", Some((kind, 1.0)));
+                let played =
+                    [(&healthy, shown(1.0, None, 0.0)), (&one, shown(1.0, Some(Demotion::Never), 0.0))];
+                assert_eq!(missed(&played, ranges).len(), expected, "{kind:?}, {ranges}");
+            }
         }
     }
 }

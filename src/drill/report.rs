@@ -114,8 +114,8 @@ impl Report {
             [sum(|sums| sums.reads), sum(|sums| sums.errors), sum(|sums| sums.wrong)];
         let [asked, acknowledged] = [sum(|sums| sums.writes.asked), sum(|sums| sums.writes.acknowledged)];
         let shown = phases.iter().map(PhaseReport::shown);
-        let missed =
-            promise::missed(&played.iter().map(|played| &played.phase).zip(shown).collect::<Vec<_>>());
+        let shown: Vec<_> = played.iter().map(|played| &played.phase).zip(shown).collect();
+        let missed = promise::missed(&shown, scenario.load.ranges);
         let examples = played.iter().flat_map(|played| played.act.figures.lock().examples().to_vec());
         let exit = match (errors + wrong, interrupted) {
             (1.., _) => EXIT_FLAWED,

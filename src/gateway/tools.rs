@@ -26,6 +26,9 @@ const BEGIN_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// How long what was begun may take to end.
 const END_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// How often a round of retention shows how far it has come.
+const SHOWN_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// All flows without a listener.
 #[derive(Debug)]
 pub struct Tools {
@@ -103,8 +106,8 @@ impl Tools {
         undo(&parts, name).await
     }
 
-    /// Lists all providers and does one round of retention, sweep included.
-    pub async fn retention(&self, brake: Brake) -> Report {
+    /// Lists all providers and does one round of retention, sweep included; shows how far it has come.
+    pub async fn retention(&self, brake: Brake, mut show: impl FnMut(&Report)) -> Report {
         self.begin().await;
         let loads = self.parts.fleet.slots().map(async |slot| {
             let mut poller = FeedPoller::new(self.parts.catalog.clone(), slot);
@@ -114,7 +117,15 @@ impl Tools {
             }
         });
         join_all(loads).await;
-        self.parts.retention.round(brake, true).await
+        let round = self.parts.retention.round(brake, true);
+        tokio::pin!(round);
+        let mut tick = tokio::time::interval(SHOWN_EVERY);
+        loop {
+            tokio::select! {
+                report = &mut round => return report,
+                _ = tick.tick() => self.parts.retention.under_way().iter().for_each(&mut show),
+            }
+        }
     }
 
     /// Waits for what was begun, such as the third copy of a write.

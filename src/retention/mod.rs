@@ -140,6 +140,7 @@ struct Inner {
     alone: Cache<Version, Instant>,
     sweep_at: Mutex<Instant>,
     last: Mutex<Option<Report>>,
+    under_way: Mutex<Option<Report>>,
 }
 
 impl Retention {
@@ -148,12 +149,18 @@ impl Retention {
         let pace = Pace::per_second(parts.requests_per_second);
         let alone = Cache::builder().max_capacity(ALONE_MAX).time_to_idle(ALONE_FOR).build();
         let sweep_at = Mutex::new(parts.clock.now() + SWEEP_AFTER);
-        Self(Arc::new(Inner { parts, pace, alone, sweep_at, last: Mutex::default() }))
+        let (last, under_way) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { parts, pace, alone, sweep_at, last, under_way }))
     }
 
     /// Returns what the last round came to.
     pub fn last(&self) -> Option<Report> {
         self.0.last.lock().clone()
+    }
+
+    /// Returns how far the round that is under way has come, once it has counted what would go.
+    pub fn under_way(&self) -> Option<Report> {
+        self.0.under_way.lock().clone()
     }
 
     /// Does a round as soon as one can begin, and a sweep for orphans when one is due.
@@ -187,6 +194,7 @@ impl Retention {
     }
 
     fn conclude(&self, report: Report) -> Report {
+        self.0.under_way.lock().take();
         let before = self.0.last.lock().replace(report.clone());
         report.tell(self.parts(), before.is_some_and(|before| before.braked));
         report

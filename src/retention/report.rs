@@ -78,6 +78,12 @@ impl Report {
         lines
     }
 
+    /// Returns how far the round has come, in one line.
+    pub fn progress(&self) -> String {
+        let of = |tally: &Tally| format!("{} {} of {}", tally.provider, tally.removed, tally.planned);
+        format!("removing copies: {}", self.tallies.iter().map(of).collect::<Vec<_>>().join(", "))
+    }
+
     /// Keeps metrics, and raises events; the alarm of the brake once, until it is off again.
     pub(super) fn tell(&self, parts: &Parts, was_braked: bool) {
         let metrics = parts.telemetry.metrics();

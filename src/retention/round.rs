@@ -58,6 +58,7 @@ impl Retention {
                 return Ok(());
             }
             for page in names.chunks(PAGE) {
+                self.0.under_way.lock().replace(report.clone());
                 let looked = self.look(page.to_vec()).await?;
                 for looked in looked {
                     dial.is_steady()?;

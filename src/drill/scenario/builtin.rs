@@ -2,7 +2,7 @@
 
 use std::env::VarError;
 
-use super::{Phase, Providers, Scenario, parse};
+use super::{Load, Phase, Providers, Scenario, SizeClass, parse};
 use crate::config::ConfigErrors;
 use crate::drill::fault::Kind;
 
@@ -51,13 +51,24 @@ pub(in crate::drill) fn find(name: &str, providers: Providers<'_>) -> Option<Res
         return Some(matrix(providers));
     }
     if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
-        return Some(read(ONE_FAULT, name, kind, providers));
+        return Some(one_fault(kind, providers));
     }
     if let Some((_, kind)) = TWICE.iter().find(|(known, _)| *known == name) {
         return Some(read(TWO_FAULTS, name, *kind, providers));
     }
     let (_, text) = FILES.iter().find(|(known, _)| *known == name)?;
     Some(read(text, name, Kind::Refused, providers))
+}
+
+/// Plays one fault; where only ranges meet it, under a load that asks for them.
+fn one_fault(kind: Kind, providers: Providers<'_>) -> Result<Scenario, ConfigErrors> {
+    let mut scenario = read(ONE_FAULT, kind.name(), kind, providers)?;
+    if kind.is_of_ranges() {
+        let Load { sizes, ranges, .. } = &mut scenario.load;
+        *sizes = vec![SizeClass { from: 128 << 10, to: 1 << 20, weight: 1 }];
+        *ranges = 0.9;
+    }
+    Ok(scenario)
 }
 
 fn read(text: &str, name: &str, kind: Kind, providers: Providers<'_>) -> Result<Scenario, ConfigErrors> {
@@ -81,7 +92,7 @@ fn matrix(providers: Providers<'_>) -> Result<Scenario, ConfigErrors> {
     let mut matrix = read(ONE_FAULT, MATRIX.0, Kind::ALL[0], providers)?;
     matrix.about = MATRIX.1.to_owned();
     for kind in &Kind::ALL[1..] {
-        let scenario = read(ONE_FAULT, kind.name(), *kind, providers)?;
+        let scenario = one_fault(*kind, providers)?;
         let is_quiet = |phase: &Phase| phase.faults.is_empty() && phase.until.is_none();
         matrix.phases.extend(scenario.phases.into_iter().filter(|phase| !is_quiet(phase)));
     }
