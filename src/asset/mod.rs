@@ -18,5 +18,5 @@ pub use key::{Key, KeyKind};
 pub use name::{AssetName, NameHash};
 pub use parts::{PART_BYTES, Part};
 pub use record::{PutFields, Record, RecordError};
-pub use seal::RecordKey;
+pub use seal::{RecordKey, SealError};
 pub use version::{Kind, Order, UploadId, Version};

@@ -3,8 +3,8 @@
 //! A gateway that dies between a record and its feed entry leaves a version that only listings show: who asks a
 //! majority sees it, who follows the feeds does not. The patrol makes it known, and repair then completes it.
 //! A page of an S3 provider is a thousand versions, so a few names are looked through every minute and a million
-//! in a working day, always by the same work. A page of one that lists folder by folder is one name; what a
-//! majority acknowledged is found at the others.
+//! in a working day, always by the same work. A page of one that lists folder by folder is a few dozen names; what
+//! a majority acknowledged is found at the others.
 //!
 //! A listing says which versions there are, never who holds them, and removes nothing from the index.
 

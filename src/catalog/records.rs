@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Catalog, IndexedVersion, KnownVersion};
 use crate::asset::key::Key;
-use crate::asset::{NameHash, Record, RecordError};
+use crate::asset::{NameHash, Record, RecordError, Version};
 use crate::provider::Slot;
 use crate::provider::race::{Entrant, Race, race};
 use crate::replica::source::{self, RecordSourceError};
@@ -98,40 +98,50 @@ impl Catalog {
         if outcome.won.is_some() {
             parts.budget.earn();
         }
-        let (record, sealed) = self.settle(&at, asked, outcome)?;
+        let ((record, sealed), lacking) = self.settle(&at, asked, outcome)?;
+        // Who was known to hold what others have has lost it, or holds something else in its place.
+        for slot in lacking {
+            self.suspect_holder(record.name.hash(), record.version, slot).await;
+        }
         // An index that cannot keep it merely has to ask again.
         let _ = self.apply_record(&record, &sealed, Vec::new()).await;
         Ok((record, sealed))
     }
 
+    /// Returns what was delivered, and who lacks it.
     fn settle(
         &self,
         at: &Key,
         asked: Instant,
         outcome: Race<FetchedRecord, RecordSourceError>,
-    ) -> Result<FetchedRecord, NoRecord> {
-        let mut missed = NoRecord { asked, lacking: Vec::new(), reasons: Vec::new() };
+    ) -> Result<(FetchedRecord, Vec<Slot>), NoRecord> {
+        let lacking = outcome.failed.iter().filter(|(_, failure)| lacks_it(failure)).map(|(slot, _)| *slot);
+        let (lacking, mut reasons) = (lacking.collect(), Vec::new());
         for (slot, failure) in outcome.failed {
             match failure {
-                RecordSourceError::Provider(failure) if failure.is_not_found() => missed.lacking.push(slot),
-                RecordSourceError::Provider(failure) => missed.reasons.push(failure.to_string()),
+                RecordSourceError::Provider(failure) if failure.is_not_found() => {}
+                RecordSourceError::Provider(failure) => reasons.push(failure.to_string()),
                 RecordSourceError::Record(reason) => {
-                    // A forged record is as good as none; one of an unknown format is refused, not dropped.
-                    if matches!(reason, RecordError::Forged(_)) {
-                        missed.lacking.push(slot);
-                    }
-                    missed.reasons.push(reason.to_string());
+                    reasons.push(reason.to_string());
                     self.alarm_bad_record(slot, at, &reason.to_string());
                 }
             }
         }
-        outcome.won.map(|won| won.value).ok_or_else(|| {
-            let fleet = &self.parts().fleet;
-            missed
-                .reasons
-                .extend(outcome.slow.iter().map(|(slot, _)| format!("{} is slow", fleet.id(*slot))));
-            missed
-        })
+        match outcome.won {
+            Some(won) => Ok((won.value, lacking)),
+            None => {
+                let fleet = &self.parts().fleet;
+                reasons.extend(outcome.slow.iter().map(|(slot, _)| format!("{} is slow", fleet.id(*slot))));
+                Err(NoRecord { asked, lacking, reasons })
+            }
+        }
+    }
+
+    async fn suspect_holder(&self, name: NameHash, version: Version, slot: Slot) {
+        let known = self.known(name).await;
+        if known.iter().any(|known| known.version == version && known.holders.contains(&slot)) {
+            self.suspect(name, version, slot).await;
+        }
     }
 
     /// Reads all records that the index lacks. Those that cannot be had now are passed over for a while, and
@@ -171,7 +181,7 @@ impl Catalog {
         read
     }
 
-    fn was_unreadable(&self, version: crate::asset::Version) -> bool {
+    fn was_unreadable(&self, version: Version) -> bool {
         self.0.marks.unreadable.contains(&version)
     }
 
@@ -187,5 +197,14 @@ impl Catalog {
             detail: format!("{at}: {reason}"),
             rescue: None,
         });
+    }
+}
+
+/// Tells whether a provider has no record to offer. A forged one is as good as none; one of an unknown format is
+/// refused, not dropped.
+fn lacks_it(failure: &RecordSourceError) -> bool {
+    match failure {
+        RecordSourceError::Provider(failure) => failure.is_not_found(),
+        RecordSourceError::Record(reason) => matches!(reason, RecordError::Forged(_)),
     }
 }

@@ -106,7 +106,7 @@ pub(super) async fn retention(loaded: Loaded, allow_large_removal: bool, json: b
     };
     let brake = if allow_large_removal { Brake::Released } else { Brake::Count };
     // A large plan takes long: a hundred requests a second are sent at most.
-    let report = tools.retention(brake, |report| eprint(&report.progress())).await;
+    let report = tools.retention(brake, eprint).await;
     tools.end().await;
     let text = serde_json::to_string(&report).unwrap_or_default();
     print(&if json { text } else { report.lines().join("\n") });

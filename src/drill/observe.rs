@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::load::client::Client;
+use crate::repair::Toll;
 
 /// How long the admin listener may take to answer.
 const ADMIN_LIMIT: Duration = Duration::from_secs(10);
@@ -31,10 +32,25 @@ pub(super) struct ProviderStatus {
     hedge_ms: Option<f64>,
 }
 
+/// The gateway as its status shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Status {
+    /// Every provider by name.
+    pub(super) providers: BTreeMap<String, ProviderStatus>,
+    /// What repair has cost clients so far.
+    pub(super) toll: Option<Toll>,
+}
+
 #[derive(Deserialize)]
-struct Status {
+struct StatusText {
     fresh: bool,
     providers: Vec<ProviderStatus>,
+    repair: RepairText,
+}
+
+#[derive(Deserialize)]
+struct RepairText {
+    toll: Option<Toll>,
 }
 
 impl ProviderStatus {
@@ -112,16 +128,16 @@ fn label<'a>(labels: &'a str, key: &str) -> &'a str {
     pairs.into_iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value.trim_matches('"'))
 }
 
-/// Reads the status of every provider, by name; `None` while the index is not fresh.
+/// Reads the status; `None` while the index is not fresh.
 ///
 /// # Errors
 ///
 /// The admin listener does not answer; the text says how.
-pub(super) async fn status(admin: &mut Client) -> Result<Option<BTreeMap<String, ProviderStatus>>, String> {
+pub(super) async fn status(admin: &mut Client) -> Result<Option<Status>, String> {
     let text = admin.fetch("/api/status", ADMIN_LIMIT).await?;
-    let status: Status = serde_json::from_slice(&text).map_err(|error| format!("/api/status: {error}"))?;
-    let providers = status.providers.into_iter().map(|provider| (provider.name.clone(), provider));
-    Ok(status.fresh.then(|| providers.collect()))
+    let text: StatusText = serde_json::from_slice(&text).map_err(|error| format!("/api/status: {error}"))?;
+    let providers = text.providers.into_iter().map(|provider| (provider.name.clone(), provider)).collect();
+    Ok(text.fresh.then_some(Status { providers, toll: text.repair.toll }))
 }
 
 #[cfg(test)]

@@ -18,13 +18,14 @@ use super::fault::Kind;
 use super::faults::Begun;
 use super::load::client::Client;
 use super::load::{self, read_each_once, read_together};
-use super::observe::{self, Counters};
+use super::observe::{self, Counters, Status};
 use super::scenario::{Phase, Scenario, Until};
 use super::screen::Screen;
 use super::shares::{Demotion, Sample, demotion, is_used};
 use super::site::Site;
 use super::stage::Act;
 use crate::clock::Clock;
+use crate::repair::Toll;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -59,6 +60,8 @@ pub(super) struct Played {
     pub(super) extra: Option<f64>,
     /// After how many milliseconds the next provider was asked as well, at the slowest of the good ones.
     pub(super) hedge_ms: Option<f64>,
+    /// What repair had cost clients by its end.
+    pub(super) toll: Option<Toll>,
     /// Requests for parts on all wires.
     pub(super) part_reads: u64,
     /// Requests that a fault happened to.
@@ -182,7 +185,7 @@ impl<'a> Player<'a> {
         let rounds = async { if together { read_together(&load, &act).await } else { 0 } };
         let (rounds, samples) = tokio::join!(rounds, self.watch(phase, &act));
         let lasted = act.began.elapsed();
-        let hedge_ms = self.hedge_ms().await;
+        let status = observe::status(&mut self.admin).await.ok().flatten();
         begun.end(self.site).await;
         let wiped = |slot: &usize| {
             phase.faults.iter().any(|fault| fault.kind == Kind::Wiped && fault.slots.contains(slot))
@@ -198,23 +201,17 @@ impl<'a> Player<'a> {
             .then(|| {
                 faulty
                     .iter()
-                    .map(|slot| demotion(&samples, *slot, is_used(&self.samples, *slot)))
+                    .map(|slot| demotion(&samples, *slot, is_used(&self.samples, *slot), wiped(slot)))
                     .max_by_key(|demotion| rank(*demotion))
             })
             .flatten();
         self.samples = samples;
         self.settle(phase, act, lasted, rounds, demotion, before).await?;
         if let Some(played) = self.played.last_mut() {
-            played.hedge_ms = hedge_ms;
+            played.hedge_ms = status.as_ref().and_then(longest_hedge_ms);
+            played.toll = status.and_then(|status| status.toll);
         }
         Ok(())
-    }
-
-    /// Returns the longest delay before a second request at providers that are well.
-    async fn hedge_ms(&mut self) -> Option<f64> {
-        let providers = observe::status(&mut self.admin).await.ok()??;
-        let delays = providers.values().filter(|provider| provider.is_well()).filter_map(|it| it.hedge_ms());
-        delays.max_by(f64::total_cmp)
     }
 
     /// Adds a phase that has ended.
@@ -240,6 +237,7 @@ impl<'a> Player<'a> {
             hedges: counters.events_since(&self.counters, "hedge_won"),
             extra: counters.extra_since(&self.counters),
             hedge_ms: None,
+            toll: None,
             part_reads: after.0 - before.0,
             struck: after.1 - before.1,
             rounds,
@@ -321,7 +319,7 @@ impl<'a> Player<'a> {
             return false;
         }
         // A gateway that does not answer now is asked again at the next look.
-        let Ok(Some(providers)) = observe::status(&mut self.admin).await else { return false };
+        let Ok(Some(Status { providers, .. })) = observe::status(&mut self.admin).await else { return false };
         let mut waiting = Vec::new();
         for pending in std::mem::take(&mut self.pending) {
             let status = providers.get(&self.names[pending.slot]);
@@ -350,6 +348,12 @@ impl<'a> Player<'a> {
         let counts = self.site.wires.iter().map(|wire| wire.counts());
         counts.fold((0, 0), |sum, counts| (sum.0 + counts.blob_reads, sum.1 + counts.struck))
     }
+}
+
+/// Returns the longest delay before a second request at providers that are well.
+fn longest_hedge_ms(status: &Status) -> Option<f64> {
+    let well = status.providers.values().filter(|provider| provider.is_well());
+    well.filter_map(|provider| provider.hedge_ms()).max_by(f64::total_cmp)
 }
 
 /// Orders how soon providers were left, the worst last.

@@ -30,7 +30,8 @@ pub(super) struct Shown {
     pub(super) extra: Option<f64>,
 }
 
-/// Returns what was promised and not kept, a sentence each; `ranges` is the part of reads that ask for a range.
+/// Returns what was promised and not kept, a sentence each; `ranges` is the part of reads for which
+/// providers are asked for ranges.
 pub(super) fn missed(played: &[(&Phase, Shown)], ranges: f64) -> Vec<String> {
     let is_quiet = |phase: &Phase| phase.faults.is_empty() && phase.until.is_none();
     let healthy = played.iter().find(|(phase, _)| is_quiet(phase)).map(|(_, shown)| shown.usual);

@@ -8,6 +8,7 @@ use super::play::{Played, Recovery};
 use super::promise::{self, Shown};
 use super::scenario::Scenario;
 use super::shares::Demotion;
+use crate::repair::Toll;
 
 /// Every read was right.
 const EXIT_RIGHT: u8 = 0;
@@ -70,6 +71,8 @@ struct PhaseReport {
     extra_requests: Option<f64>,
     /// After how many milliseconds the next provider was asked as well, at the slowest of the good ones.
     hedge_ms: Option<f64>,
+    /// What repair had cost clients by the end of the phase; `null` before it was felt by enough reads.
+    repair_toll: Option<Toll>,
     /// Requests for parts of blobs that passed the wires.
     part_reads: u64,
     /// Requests that a fault happened to.
@@ -115,7 +118,7 @@ impl Report {
         let [asked, acknowledged] = [sum(|sums| sums.writes.asked), sum(|sums| sums.writes.acknowledged)];
         let shown = phases.iter().map(PhaseReport::shown);
         let shown: Vec<_> = played.iter().map(|played| &played.phase).zip(shown).collect();
-        let missed = promise::missed(&shown, scenario.load.ranges);
+        let missed = promise::missed(&shown, scenario.load.ranged());
         let examples = played.iter().flat_map(|played| played.act.figures.lock().examples().to_vec());
         let exit = match (errors + wrong, interrupted) {
             (1.., _) => EXIT_FLAWED,
@@ -176,6 +179,14 @@ impl Report {
                 ));
             }
         }
+        if let Some(Toll { reads, reads_in_rests, p99_ms, p99_in_rests_ms }) =
+            self.phases.iter().rev().find_map(|phase| phase.repair_toll)
+        {
+            text.push(format!(
+                "While copies were made the first block of {reads} reads came within {p99_ms:.1} ms (p99); of \
+                 {reads_in_rests} of them, that began while that rested, within {p99_in_rests_ms:.1} ms."
+            ));
+        }
         for Example { phase, asset, began_ms, kind, detail } in &self.examples {
             text.push(format!("  {phase}, {began_ms:.0} ms: {asset}: {kind:?}: {detail}"));
         }
@@ -229,6 +240,7 @@ impl PhaseReport {
             sums,
             extra_requests: played.extra,
             hedge_ms: played.hedge_ms,
+            repair_toll: played.toll,
             part_reads: played.part_reads,
             struck: played.struck,
             takeovers: played.takeovers,

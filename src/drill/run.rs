@@ -200,8 +200,8 @@ async fn ready(admin: &mut Client, load: &load::Site) -> Result<(), NotPlayed> {
         match observe::status(admin).await {
             Ok(None) => reason = "its index is not fresh".to_owned(),
             Err(error) => reason = error,
-            Ok(Some(providers)) => {
-                let absent = providers.iter().find(|(_, provider)| !provider.is_well());
+            Ok(Some(status)) => {
+                let absent = status.providers.iter().find(|(_, provider)| !provider.is_well());
                 reason = match (absent, public.fetch("/-/ready", ANSWER_LIMIT).await) {
                     (None, Ok(_)) => return Ok(()),
                     (Some((name, provider)), _) => format!("{name} is not in use: {provider:?}"),

@@ -152,9 +152,8 @@ fn a_drill_of_one_fault_plays_it_at_each_provider_with_a_recovery_after_it() {
             faulty.extend(phase.faulty());
         }
         assert_eq!(faulty, [0, 1, 2], "{kind:?}");
-        let is_met =
-            scenario.load.ranges > 0.5 && scenario.load.sizes.iter().all(|class| class.from > 65_536);
-        assert_eq!(is_met, kind.is_of_ranges(), "{kind:?}");
+        let expected = if kind.is_of_ranges() { 0.9 } else { 0.001 };
+        assert!((scenario.load.ranged() - expected).abs() < 1e-9, "{kind:?}: {}", scenario.load.ranged());
     }
 }
 

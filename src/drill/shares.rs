@@ -45,8 +45,9 @@ fn is_busy(from: &Sample, to: &Sample, slot: usize) -> bool {
 }
 
 /// Tells how soon reads left the provider at `slot`; `samples` begins at the beginning of the fault, before which
-/// the provider was `used` or not.
-pub(super) fn demotion(samples: &[Sample], slot: usize, used: bool) -> Demotion {
+/// the provider was `used` or not. One that `returns`, since it is made whole meanwhile, counts as left when it is for
+/// the first time.
+pub(super) fn demotion(samples: &[Sample], slot: usize, used: bool, returns: bool) -> Demotion {
     let mut last_busy = None;
     let (mut from, mut ends_busy) = (0, false);
     for to in 1..samples.len() {
@@ -58,6 +59,9 @@ pub(super) fn demotion(samples: &[Sample], slot: usize, used: bool) -> Demotion 
         ends_busy = is_busy(&samples[from], &samples[to], slot);
         if ends_busy {
             last_busy = Some(samples[to].at);
+        }
+        if returns && !ends_busy && (used || last_busy.is_some()) {
+            break;
         }
         from = to;
     }
@@ -98,9 +102,28 @@ mod tests {
                 let reads = vec![before[0] + its, before[1] + other];
                 samples.push(Sample { at: Duration::from_millis(250 * (number as u64 + 1)), reads });
             }
-            assert_eq!(demotion(&samples, 0, false), *expected, "{windows:?}");
+            assert_eq!(demotion(&samples, 0, false, false), *expected, "{windows:?}");
             let used = if *expected == NotUsed { AfterMs(0) } else { *expected };
-            assert_eq!(demotion(&samples, 0, true), used, "{windows:?}");
+            assert_eq!(demotion(&samples, 0, true, false), used, "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn who_returns_was_left_when_it_was_for_the_first_time() {
+        use Demotion::{AfterMs, Never};
+        for (its, used, expected) in [
+            (&[90, 60, 0, 0, 70, 90][..], true, AfterMs(500)),
+            (&[0, 0, 70], true, AfterMs(0)),
+            (&[0, 70, 0, 70], false, AfterMs(500)),
+            (&[70, 70], true, Never),
+        ] {
+            let mut samples = vec![Sample { at: Duration::ZERO, reads: vec![0, 0] }];
+            for (number, its) in its.iter().enumerate() {
+                let before = &samples[number].reads;
+                let reads = vec![before[0] + its, before[1] + 100 - its];
+                samples.push(Sample { at: Duration::from_millis(250 * (number as u64 + 1)), reads });
+            }
+            assert_eq!(demotion(&samples, 0, used, true), expected, "{its:?}");
         }
     }
 

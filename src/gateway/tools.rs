@@ -107,7 +107,7 @@ impl Tools {
     }
 
     /// Lists all providers and does one round of retention, sweep included; shows how far it has come.
-    pub async fn retention(&self, brake: Brake, mut show: impl FnMut(&Report)) -> Report {
+    pub async fn retention(&self, brake: Brake, mut show: impl FnMut(&str)) -> Report {
         self.begin().await;
         let loads = self.parts.fleet.slots().map(async |slot| {
             let mut poller = FeedPoller::new(self.parts.catalog.clone(), slot);
@@ -123,7 +123,7 @@ impl Tools {
         loop {
             tokio::select! {
                 report = &mut round => return report,
-                _ = tick.tick() => self.parts.retention.under_way().iter().for_each(&mut show),
+                _ = tick.tick() => self.parts.retention.under_way().iter().for_each(|line| show(line)),
             }
         }
     }

@@ -61,7 +61,7 @@ pub(super) struct State {
     pub looked_at: Option<Instant>,
     /// When the last look that failed began.
     pub failed_look_at: Option<Instant>,
-    /// Whether any look has ended.
+    /// Whether any look has ended, or is not waited for any longer.
     pub was_looked_at: bool,
     pub checksum: Option<String>,
     pub last_error: Option<String>,
@@ -75,10 +75,12 @@ impl State {
     }
 
     fn standing(&self, slot: Slot, bytes: u64, now: Instant) -> Standing {
+        let is_foreign = self.identity.state() == Some(CanaryState::Foreign);
         let taken = self.in_flight > 0 || self.turn_at.is_some_and(|at| now.duration_since(at) < TURN_FOR);
         Standing {
             slot,
-            state: self.breaker.state(),
+            // Whatever lies there is read only when nobody else delivers: records and blocks prove themselves.
+            state: if is_foreign { BreakerState::Open } else { self.breaker.state() },
             turn: !taken,
             missing: self.identity.state() == Some(CanaryState::Missing),
             share: self.breaker.share(now),
@@ -116,7 +118,7 @@ impl Board {
         self.0.seats.iter().map(show).collect()
     }
 
-    /// Returns whom to ask for `bytes` bytes, best first; foreign ones are left out.
+    /// Returns whom to ask for `bytes` bytes, best first.
     ///
     /// A half-open provider that comes first has its turn by this, so the plan should be followed soon.
     pub fn plan(&self, bytes: u64) -> Vec<Candidate> {
@@ -131,8 +133,7 @@ impl Board {
         plan
     }
 
-    /// Returns the providers in the order in which to ask them where it is no client's read; foreign ones are
-    /// left out.
+    /// Returns the providers in the order in which to ask them where it is no client's read.
     pub fn order(&self) -> Vec<Slot> {
         let plan = plan::rank(self.standings(0, self.0.clock.now()), None);
         plan.into_iter().map(|candidate| candidate.slot).collect()
@@ -305,13 +306,7 @@ impl Board {
 
     fn standings(&self, bytes: u64, now: Instant) -> Vec<Standing> {
         let seats = self.0.seats.iter().enumerate();
-        seats
-            .filter_map(|(index, seat)| {
-                let state = seat.state.lock();
-                let asked = state.identity.state() != Some(CanaryState::Foreign);
-                asked.then(|| state.standing(Slot(index), bytes, now))
-            })
-            .collect()
+        seats.map(|(index, seat)| seat.state.lock().standing(Slot(index), bytes, now)).collect()
     }
 
     /// Changes what is known of a provider, and tells of it where that opens or closes its breaker.

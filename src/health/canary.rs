@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::asset::{Key, RecordKey};
+use crate::asset::{Key, RecordKey, SealError};
 use crate::provider::{ErrorKind, Operation, Payload, Provider, ProviderError, Result, get_small};
 
 /// The format that this program writes, and the only one it reads.
@@ -69,7 +69,11 @@ struct Line {
 pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<Canary> {
     let at = Key::canary(provider.id().as_str());
     match get_small(provider, &at, CANARY_BYTES_MAX).await {
-        Ok(sealed) => Ok(judge(&sealed, provider.id().as_str(), key)),
+        Ok(sealed) => judge(&sealed, provider.id().as_str(), key).ok_or_else(|| {
+            let failure = ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol);
+            failure
+                .with_detail("what lies in the canary's place is none: a page for people, or a broken object")
+        }),
         Err(error) if error.is_not_found() => {
             let beside = provider.list_dir(crate::asset::key::CANARY).await?;
             // Listed but not delivered: a replica lags behind, which says nothing of who this is.
@@ -96,14 +100,19 @@ pub async fn write(provider: &dyn Provider, key: &RecordKey, created: DateTime<U
     provider.put(&Key::canary(id), &Payload::from(sealed), crate::asset::record::RECORD_CONTENT_TYPE).await
 }
 
-fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> Canary {
-    let line = key.open(sealed).ok().and_then(|line| serde_json::from_str::<Line>(line).ok());
-    match line {
+/// Tells whose canary it is; `None` for what has not even the form of one, which says nothing of whose bucket it is.
+fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> Option<Canary> {
+    let line = match key.open(sealed) {
+        Ok(line) => serde_json::from_str::<Line>(line).ok(),
+        Err(SealError::Forged) => None,
+        Err(SealError::Malformed) => return None,
+    };
+    Some(match line {
         Some(line) if line.format == FORMAT && line.provider == id => {
             Canary { state: CanaryState::Ours, created: Some(line.created) }
         }
         Some(_) | None => Canary::FOREIGN,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -114,14 +123,16 @@ mod tests {
     fn only_our_own_canary_is_ours() {
         let key = RecordKey::new([3; 32]);
         let line = r#"{"format":1,"provider":"s3-one","created":"2026-11-22T11:05:31Z"}"#;
-        let ours = judge(&key.seal(line), "s3-one", &key);
+        let ours = judge(&key.seal(line), "s3-one", &key).unwrap();
         assert_eq!(
             (ours.state, ours.created),
             (CanaryState::Ours, DateTime::from_timestamp(1_795_345_531, 0))
         );
-        assert_eq!(judge(&key.seal(line), "s3-two", &key), Canary::FOREIGN);
-        assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), Canary::FOREIGN);
-        assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), Canary::FOREIGN);
-        assert_eq!(judge(b"<html>", "s3-one", &key), Canary::FOREIGN);
+        assert_eq!(judge(&key.seal(line), "s3-two", &key), Some(Canary::FOREIGN));
+        assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), Some(Canary::FOREIGN));
+        assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), Some(Canary::FOREIGN));
+        for none in [&b"<html>"[..], b"", b"<html>\n<body>\n", &key.seal(line)[..40]] {
+            assert_eq!(judge(none, "s3-one", &key), None);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! verified first block ([`Asked`]) and each later one. Active: a monitor a provider reads its canary
 //! ([`canary`]), writes, reads back and removes an object, and finds out once how uploads are protected
 //! ([`monitor`]). Each gateway decides by itself, and health is never part of readiness. The order of
-//! [`Board::plan`] is advice: an open provider is last, never forbidden; only a foreign one is left out.
+//! [`Board::plan`] is advice: an open or foreign provider is last, never forbidden.
 
 mod asked;
 mod board;

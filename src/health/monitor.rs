@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ const LOOK_PATIENCE_DOWN: Duration = Duration::from_secs(4);
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long a proof of identity may take that an answer waits for.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the others may take to show who they are after a start, once a majority has.
+const STRAGGLER_PATIENCE: Duration = Duration::from_millis(250);
 /// A proof that failed within so long is asked for once more, so long after.
 const CONFIRM_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 const CONFIRM_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -192,19 +195,43 @@ impl Monitor {
         state.failed_look_at = state.failed_look_at.max(Some(began));
     }
 
-    /// Waits a moment for providers that nobody has looked at since the start: until then nobody knows whose
-    /// word counts, and who may be written to.
+    /// Waits a moment for providers that nobody has looked at since the start: until a majority was seen nobody
+    /// knows whose word counts, and who may be written to.
     pub async fn first_looks(&self) {
-        let unseen = |slot: &Slot| !self.board.state(*slot).lock().was_looked_at;
-        let unseen: Vec<_> = self.fleet.slots().filter(unseen).collect();
-        let looks = unseen.into_iter().map(async |slot| {
+        let is_unseen = |slot: &Slot| !self.board.state(*slot).lock().was_looked_at;
+        let unseen: Vec<_> = self.fleet.slots().filter(is_unseen).collect();
+        if unseen.is_empty() {
+            return;
+        }
+        let looks = unseen.iter().map(async |slot| {
             let _turn = self.looking[slot.0].lock().await;
-            if !self.board.state(slot).lock().was_looked_at {
+            if is_unseen(slot) {
                 // A provider that does not answer is asked again by its monitor.
-                let _ = self.look(slot).await;
+                let _ = self.look(*slot).await;
             }
         });
-        let _ = tokio::time::timeout(CONFIRM_PATIENCE, futures::future::join_all(looks)).await;
+        let mut looks: FuturesUnordered<_> = looks.collect();
+        let mut until = self.board.clock().now() + CONFIRM_PATIENCE;
+        let mut straggling = false;
+        loop {
+            if !straggling && self.has_seen_a_majority() {
+                straggling = true;
+                until = until.min(self.board.clock().now() + STRAGGLER_PATIENCE);
+            }
+            tokio::select! {
+                looked = looks.next() => if looked.is_none() { return },
+                () = tokio::time::sleep_until(until) => break,
+            }
+        }
+        if straggling {
+            // Nobody waits for them again: until they show who they are, they count for nothing.
+            unseen.iter().for_each(|slot| self.board.state(*slot).lock().was_looked_at = true);
+        }
+    }
+
+    fn has_seen_a_majority(&self) -> bool {
+        let seen = |slot: &Slot| self.board.canary(*slot).is_some();
+        self.fleet.slots().filter(seen).count() >= self.fleet.majority()
     }
 
     /// Tells whether the provider proves that it has been itself all the time since `asked`: what it said or

@@ -35,7 +35,7 @@ fn the_page_shows_each_provider_and_nothing_that_could_run() {
         names: 42,
         clock_offset_ms: Some(-40_000),
         providers: vec![provider],
-        repair: Pacing { yielding: true, copies_at_once: 1, rest_factor: 2.5 },
+        repair: Pacing { yielding: true, copies_at_once: 1, rest_factor: 2.5, toll: None },
         retention: Some(report),
     });
     for part in [

@@ -84,7 +84,7 @@ pub async fn keeps_objects(provider: &dyn Provider, clock: &Clock) -> Check {
     Ok(())
 }
 
-/// Reads ranges at both ends, over the borders of chunks, and of one byte.
+/// Reads ranges at both ends, over the borders of chunks, of one byte, and beyond the end.
 pub async fn serves_ranges(provider: &dyn Provider, clock: &Clock) -> Check {
     let upload = clock.upload_id();
     let (key, payload) = (Key::part(upload, 0), payload(300_000, 65_536));
@@ -96,6 +96,10 @@ pub async fn serves_ranges(provider: &dyn Provider, clock: &Clock) -> Check {
         let expected = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
         let expected = expected.map(|(start, end)| Sha256::of(&whole[start..end]));
         same("the hash of a range", Some(Sha256::of(&held)), expected)?;
+    }
+    for range in [299_999..300_001, 300_000..300_001] {
+        let told = provider.get(&key, Some(range.clone())).await.map(drop).map_err(|failure| failure.kind);
+        same("what is told of a range beyond the end", told, Err(ErrorKind::Corrupt))?;
     }
     tidy(provider, upload).await
 }

@@ -142,8 +142,8 @@ pub trait Provider: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `NotFound` on the provider's plain word that it has no such object; `Protocol` for an answer that
-    /// is not what was asked for.
+    /// `NotFound` on the provider's plain word that it has no such object; `Corrupt` on its plain word that the
+    /// object ends before `range` does; `Protocol` for an answer that is not what was asked for.
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Download>;
 
     /// Returns what the provider says of one object.

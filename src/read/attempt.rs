@@ -190,7 +190,8 @@ fn answer_bytes(blocks: &Range<u64>, size: u64) -> u64 {
 }
 
 /// Takes note of a failure at one provider: evidence against the copy where it is missing though the index
-/// says it is there, or where bytes that arrived whole are wrong. Anything else says nothing of the copy.
+/// says it is there, or where bytes that arrived whole, or the size that the provider tells, are wrong. Anything
+/// else says nothing of the copy.
 pub(super) async fn fault(parts: &Parts, blob: &Blob, slot: Slot, error: &SourceError) {
     let (name, version) = (blob.record.name.hash(), blob.record.version);
     match error {
@@ -203,9 +204,11 @@ pub(super) async fn fault(parts: &Parts, blob: &Blob, slot: Slot, error: &Source
         }
         // The call itself was observed where it was made.
         SourceError::Provider(_) => {}
-        SourceError::Damaged { reason, .. } => {
+        SourceError::Damaged { reason, told, .. } => {
             ledger::bad_block(parts, blob, slot, reason);
-            parts.monitor.board().failed(slot, ErrorKind::Corrupt, reason);
+            if !told {
+                parts.monitor.board().failed(slot, ErrorKind::Corrupt, reason);
+            }
             parts.catalog.suspect(name, version, slot).await;
         }
     }

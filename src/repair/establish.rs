@@ -28,6 +28,9 @@ use crate::telemetry::EventKind;
 /// After a refill that failed, the next one waits for this long: it lists all names anew.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
+/// So often a refill tries to copy what is lacking before it begins anew.
+const PASSES: usize = 4;
+
 /// A clock that is so far from most providers' is wrong.
 const CLOCK_WRONG_FROM_MS: u64 = 30_000;
 
@@ -133,7 +136,7 @@ impl Repairer {
         if versions > 0 {
             let detail = format!("the canary is missing: {versions} versions are compared and refilled");
             missing.iter().for_each(|slot| self.event(*slot, EventKind::Canary, detail.clone()));
-            if self.complete(missing, Mode::Refill).await != Completed::Wholly {
+            if !self.fill(missing).await {
                 return Ok(false);
             }
             if !self.are_still_there(missing).await? {
@@ -158,6 +161,19 @@ impl Repairer {
             }
         }
         Ok(true)
+    }
+
+    /// Copies what is lacking, and what failed once more a little later: to list all names anew would cost far more.
+    async fn fill(&self, missing: &[Slot]) -> bool {
+        for pass in 0..PASSES {
+            if pass > 0 {
+                tokio::time::sleep_until(self.parts().clock.now() + TRY_AGAIN_AFTER).await;
+            }
+            if self.complete(missing, Mode::Refill).await == Completed::Wholly {
+                return true;
+            }
+        }
+        false
     }
 
     /// Lists anew what was copied: who loses everything in the middle of a refill has no canary to show that by.

@@ -24,7 +24,7 @@ mod postponed;
 mod progress;
 mod round;
 
-pub use crate::replica::turns::Pacing;
+pub use crate::replica::turns::{Pacing, Toll};
 use postponed::Postponed;
 pub use progress::Progress;
 use progress::Rate;

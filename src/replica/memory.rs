@@ -194,11 +194,10 @@ impl Provider for Memory {
         let script = self.call(Operation::Get, key.as_str(), range.clone())?;
         let object = self.find(Operation::Get, key)?;
         let wanted = match range {
-            // A range beyond the end is answered as servers do: with the size of the whole and what there is.
-            Some(range) => {
-                let end = object.len().min(range.end as usize);
-                object.slice(end.min(range.start as usize)..end)
+            Some(range) if range.end > object.len() as u64 => {
+                return Err(ProviderError::new(&self.0.id, Operation::Get, ErrorKind::Corrupt));
             }
+            Some(range) => object.slice(range.start as usize..range.end as usize),
             None => object.clone(),
         };
         let broken = (wanted.len() > script.break_after)

@@ -3,7 +3,7 @@
 //! What a provider did not deliver in full is its failure ([`SourceError::Provider`]) and never evidence
 //! against the copy: a reset, a stall or a body that ends early says nothing about what is stored. Only a
 //! block that arrived whole and does not hash to its entry, or an object that the provider itself says to
-//! have another size than the record, is [`SourceError::Damaged`]. Nothing here retries, hedges or
+//! have another size than the record (where a range fails for that, by two answers), is [`SourceError::Damaged`]. Nothing here retries, hedges or
 //! changes provider: that is up to the flows.
 
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub enum SourceError {
     /// The provider failed; `NotFound` means that it lacks the object.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// The provider delivered a whole object whose bytes are not the right ones: evidence against the copy.
+    /// The provider holds an object whose bytes, or whose size, are not the right ones: evidence against the copy.
     #[error("{key} at {provider} is damaged: {reason}")]
     Damaged {
         /// The damaged object.
@@ -34,6 +34,8 @@ pub enum SourceError {
         provider: provider::ProviderId,
         /// What does not fit.
         reason: String,
+        /// Whether the provider's own failure showed it, which its health knows of already.
+        told: bool,
     },
 }
 
@@ -78,8 +80,7 @@ pub async fn block_list(provider: &dyn Provider, record: &Record) -> Result<Bloc
     }
     let key = Key::blocks(record.version.upload);
     let bytes = blocks::list_bytes(put.size);
-    let download = provider.get(&key, None).await?;
-    check_size(provider, &key, download.object_bytes, bytes)?;
+    let download = open(provider, &key, None, bytes).await?;
     let mut body = Body::new(download);
     let length = usize::try_from(bytes).map_err(|_| too_large(provider))?;
     let Some(values) = body.take(length).await? else {
@@ -177,8 +178,7 @@ impl Reader {
         let end = (self.end * BLOCK_BYTES as u64).min(part.span().end) - part.start;
         // A whole part is asked for without a range, so that an object of another size shows itself.
         let range = (start > 0 || end < part.bytes).then_some(start..end);
-        let download = self.provider.get(&key, range).await?;
-        check_size(self.provider.as_ref(), &key, download.object_bytes, part.bytes)?;
+        let download = open(self.provider.as_ref(), &key, range, part.bytes).await?;
         Ok(OpenPart { part, key, body: Body::new(download) })
     }
 }
@@ -223,15 +223,32 @@ impl Body {
     }
 }
 
-fn check_size(provider: &dyn Provider, key: &Key, found: u64, expected: u64) -> Result<(), SourceError> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(damaged(provider, key, format!("{found} bytes instead of {expected}")))
+/// Opens an object that is to have so many bytes, or a range of it.
+///
+/// A provider that says that the object ends before the range is asked for its size too: a proxy that cannot do
+/// ranges says the same of every copy.
+async fn open(
+    provider: &dyn Provider,
+    key: &Key,
+    range: Option<Range<u64>>,
+    bytes: u64,
+) -> Result<Download, SourceError> {
+    let is_of_range = range.is_some();
+    let (object_bytes, told) = match provider.get(key, range).await {
+        Ok(download) if download.object_bytes == bytes => return Ok(download),
+        Ok(download) => (download.object_bytes, false),
+        Err(failure) if is_of_range && failure.kind == ErrorKind::Corrupt => match provider.stat(key).await {
+            Ok(entry) if entry.bytes != bytes => (entry.bytes, true),
+            Ok(_) | Err(_) => return Err(failure.into()),
+        },
+        Err(failure) => return Err(failure.into()),
+    };
+    let reason = format!("{object_bytes} bytes instead of {bytes}");
+    Err(SourceError::Damaged { key: key.clone(), provider: provider.id().clone(), reason, told })
 }
 
 fn damaged(provider: &dyn Provider, key: &Key, reason: String) -> SourceError {
-    SourceError::Damaged { key: key.clone(), provider: provider.id().clone(), reason }
+    SourceError::Damaged { key: key.clone(), provider: provider.id().clone(), reason, told: false }
 }
 
 fn ended_early(provider: &dyn Provider, key: &Key) -> ProviderError {

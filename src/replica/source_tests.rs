@@ -91,6 +91,20 @@ async fn an_object_of_another_size_is_damage() {
 }
 
 #[tokio::test]
+async fn a_range_beyond_the_end_is_damage_where_the_size_is_wrong_too() {
+    let (provider, made) = stored(4 * BLOCK_BYTES).await;
+    provider
+        .script(|script| _ = script.unreadable.insert(made.part(0).as_str().to_owned(), ErrorKind::Corrupt));
+    let (_, error) = read(&provider, &made, 2..3).await;
+    let of_a_proxy = matches!(&error, Some(SourceError::Provider(error)) if error.kind == ErrorKind::Corrupt);
+    assert!(of_a_proxy, "the object is whole: {error:?}");
+    provider.script(|script| script.unreadable.clear());
+    provider.change(made.part(0), |bytes| bytes.truncate(BLOCK_BYTES));
+    let (_, error) = read(&provider, &made, 2..3).await;
+    assert!(matches!(error, Some(SourceError::Damaged { told: true, .. })), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_missing_part_is_not_found() {
     let (provider, made) = stored(5).await;
     provider.wipe();

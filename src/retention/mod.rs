@@ -140,7 +140,7 @@ struct Inner {
     alone: Cache<Version, Instant>,
     sweep_at: Mutex<Instant>,
     last: Mutex<Option<Report>>,
-    under_way: Mutex<Option<Report>>,
+    under_way: Mutex<Option<String>>,
 }
 
 impl Retention {
@@ -158,9 +158,13 @@ impl Retention {
         self.0.last.lock().clone()
     }
 
-    /// Returns how far the round that is under way has come, once it has counted what would go.
-    pub fn under_way(&self) -> Option<Report> {
+    /// Returns how far the round that is under way has come, in one line.
+    pub fn under_way(&self) -> Option<String> {
         self.0.under_way.lock().clone()
+    }
+
+    fn comes_to(&self, line: String) {
+        self.0.under_way.lock().replace(line);
     }
 
     /// Does a round as soon as one can begin, and a sweep for orphans when one is due.

@@ -42,6 +42,7 @@ impl Retention {
     /// Looks for orphans and removes them.
     pub(super) async fn sweep(&self, brake: Brake, dial: &Dial, report: &mut Report) -> Result<(), Wait> {
         let asked = self.parts().clock.now();
+        self.comes_to(format!("looking for orphans; {}", report.counts()));
         let mut uploads = self.unknown_uploads().await?;
         if !uploads.is_empty() {
             self.strike_out_recorded(&mut uploads).await?;
@@ -62,6 +63,7 @@ impl Retention {
             return Ok(());
         }
         for (slot, upload) in doomed {
+            self.comes_to(format!("removed so far, orphans too: {}", report.counts()));
             let tally = &mut report.tallies[slot.0];
             if tally.failure.is_none() {
                 match remove_blob(self.parts().fleet.get(slot).as_ref(), upload, &self.0.pace).await {

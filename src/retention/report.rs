@@ -78,10 +78,10 @@ impl Report {
         lines
     }
 
-    /// Returns how far the round has come, in one line.
-    pub fn progress(&self) -> String {
+    /// Returns how many copies of how many went at each provider, in one line.
+    pub(super) fn counts(&self) -> String {
         let of = |tally: &Tally| format!("{} {} of {}", tally.provider, tally.removed, tally.planned);
-        format!("removing copies: {}", self.tallies.iter().map(of).collect::<Vec<_>>().join(", "))
+        self.tallies.iter().map(of).collect::<Vec<_>>().join(", ")
     }
 
     /// Keeps metrics, and raises events; the alarm of the brake once, until it is off again.

@@ -58,10 +58,10 @@ impl Retention {
                 return Ok(());
             }
             for page in names.chunks(PAGE) {
-                self.0.under_way.lock().replace(report.clone());
                 let looked = self.look(page.to_vec()).await?;
                 for looked in looked {
                     dial.is_steady()?;
+                    self.comes_to(format!("removed so far: {}", report.counts()));
                     self.carry_out(looked, brake, report).await?;
                 }
             }
@@ -107,6 +107,7 @@ impl Retention {
                 let page = self.parts().catalog.outlived(shard, after, cutoff, PAGE).await?;
                 let Some(last) = page.last().copied() else { break };
                 after = Some(last);
+                self.comes_to(format!("counting what would go: {}", report.counts()));
                 for looked in self.look(self.worth_a_look(page, cutoff).await).await? {
                     if self.count_one(&looked, report) {
                         names.push(looked.name);

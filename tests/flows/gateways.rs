@@ -9,7 +9,7 @@ use triplicate::read::ReadError;
 use triplicate::retention::Brake;
 use triplicate::telemetry::EventKind;
 
-use crate::stack::RETENTION;
+use crate::stack::{RETENTION, request};
 use crate::{NOW, Site, assert_same_copies, bytes, site};
 
 #[tokio::test(start_paused = true)]
@@ -113,6 +113,30 @@ async fn a_hanging_majority_costs_a_cold_read_about_a_second() {
     let began = tokio::time::Instant::now();
     assert_eq!(cold.get("a.png").await.unwrap(), bytes(1, 10));
     assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_from_the_start_on_costs_only_the_first_request_a_moment() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    for hanging in stack.fleet.slots() {
+        site.faulty[hanging.0].set_all(Fault::Hang);
+        let cold = site.stack(Clock::seeded(NOW, 10 + hanging.0 as u64));
+        let mut took = Vec::new();
+        for number in 0..3 {
+            let began = tokio::time::Instant::now();
+            assert_eq!(cold.get("a.png").await.unwrap(), bytes(1, 10));
+            took.push(began.elapsed());
+            let began = tokio::time::Instant::now();
+            let mut put = request(&format!("{}-{number}.png", hanging.0));
+            put.wait_all = false;
+            cold.put_request(put, &bytes(number, 10)).await.unwrap();
+            took.push(began.elapsed());
+        }
+        let moment = Duration::from_millis(1_000);
+        assert!(took.iter().all(|took| *took < moment), "{hanging:?}: {took:?}");
+        site.faulty[hanging.0].heal();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use triplicate::clock::Clock;
 use triplicate::health::canary::CanaryState;
 use triplicate::provider::faulty::Fault;
-use triplicate::provider::{ErrorKind, Slot};
+use triplicate::provider::{ErrorKind, Slot, Trust};
 use triplicate::read::ReadError;
 
 use crate::{NOW, Site, assert_same_copies, bytes, site};
@@ -92,6 +92,39 @@ async fn without_any_canary_all_are_compared_and_mended_first() {
     for slot in other.fleet.slots() {
         assert_eq!(other.monitor.board().canary(slot), Some(CanaryState::Ours));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_provider_is_read_from_when_nobody_else_delivers() {
+    let (site, stack) = site().await;
+    for (name, seed, size) in [("small.png", 1, 10), ("large.bin", 2, 200_000)] {
+        stack.put(name, &bytes(seed, size)).await.unwrap();
+    }
+    site.flip(Slot(1), "canary/b", 30);
+    stack.look().await;
+    stack.heal().await;
+    assert_eq!(stack.monitor.board().canary(Slot(1)), Some(CanaryState::Foreign));
+    for away in [Slot(0), Slot(2)] {
+        site.faulty[away.0].set_all(Fault::Error(ErrorKind::Unavailable));
+    }
+    assert_eq!(stack.get("small.png").await.unwrap(), bytes(1, 10));
+    assert_eq!(stack.get("large.bin").await.unwrap(), bytes(2, 200_000));
+    assert!(matches!(stack.get("never.png").await, Err(ReadError::NotFound)), "the index is fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_for_people_in_the_canarys_place_makes_nobody_foreign() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    let canary = site.folder.path().join("b/canary/b");
+    let ours = std::fs::read(&canary).unwrap();
+    std::fs::write(&canary, "<html>\n<title>Back soon</title>\n").unwrap();
+    assert!(stack.monitor.look(Slot(1)).await.is_err());
+    stack.heal().await;
+    assert_eq!(stack.catalog.copies_held().await.unwrap(), [1, 1, 1], "nothing is forgotten");
+    std::fs::write(&canary, ours).unwrap();
+    stack.look().await;
+    assert!(stack.monitor.board().is_trusted(Slot(1)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,6 +130,66 @@ async fn only_wrong_bytes_are_evidence_and_repair_mends_them() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_ends_before_the_range_is_evidence_and_is_made_whole() {
+    let (site, stack) = site().await;
+    let content = bytes(1, 4 * BLOCK as usize);
+    let receipt = stack.put("a.bin", &content).await.unwrap();
+    let key = Key::part(receipt.record.version.upload, 0);
+    stack.look().await;
+    let short = [BLOCK, 2 * BLOCK + 7];
+    for (slot, kept) in stack.fleet.slots().flat_map(|slot| short.map(|kept| (slot, kept))) {
+        let before = suspects(&stack);
+        site.cut(slot, key.as_str(), kept);
+        // The others come late, so that the short one is asked.
+        for other in stack.fleet.slots().filter(|other| *other != slot) {
+            site.faulty[other.0].set(Operation::Get, Fault::Delay(Duration::from_secs(5)));
+        }
+        let read = stack.get_range("a.bin", Some(2 * BLOCK..3 * BLOCK)).await.unwrap();
+        assert_eq!(read, content.slice(2 * BLOCK as usize..3 * BLOCK as usize));
+        assert!(suspects(&stack) > before, "{slot:?} cut to {kept} bytes");
+        site.faulty.iter().for_each(|faulty| faulty.heal());
+        while suspects_left(&stack).await > 0 {
+            stack.heal().await;
+        }
+        assert!(stack.object(slot, &key).await.unwrap() == content, "{slot:?} is whole again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_gone_or_forged_at_a_holder_is_made_again() {
+    let (site, stack) = site().await;
+    for slot in stack.fleet.slots() {
+        for forged in [false, true] {
+            let name = format!("{}-{forged}.png", slot.0);
+            let record = stack.put(&name, &bytes(1, 10)).await.unwrap().record;
+            let key = record.key();
+            let mut cold = site.stack(Clock::seeded(NOW, 7));
+            cold.look().await;
+            cold.poll().await;
+            if forged {
+                site.flip(slot, key.as_str(), 20);
+            } else {
+                std::fs::remove_file(site.folder.path().join(["a", "b", "c"][slot.0]).join(key.as_str()))
+                    .unwrap();
+            }
+            // The others come late, so that it is asked too.
+            let others = stack.fleet.slots().filter(|other| *other != slot);
+            others.for_each(|other| {
+                site.faulty[other.0].set(Operation::Get, Fault::Delay(Duration::from_secs(3)))
+            });
+            assert_eq!(cold.get(&name).await.unwrap(), bytes(1, 10));
+            site.faulty.iter().for_each(|faulty| faulty.heal());
+            cold.recover().await;
+            while suspects_left(&cold).await > 0 {
+                cold.heal().await;
+            }
+            let right = record.seal(&crate::stack::KEY);
+            assert_eq!(stack.object(slot, &key).await, Some(right), "{slot:?}, forged: {forged}");
+        }
+    }
+}
+
 async fn suspects_left(stack: &Stack) -> u64 {
     stack.catalog.copies_missing().await.iter().map(|(_, missing)| missing).sum()
 }

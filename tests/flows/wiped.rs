@@ -148,6 +148,31 @@ async fn copies_that_are_lost_again_during_the_refill_are_made_again_before_it_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_fails_does_not_make_the_refill_begin_anew() {
+    let mut listings = Vec::new();
+    for failing in [0, 40] {
+        let (site, stack) = site().await;
+        for number in 0..40 {
+            stack.put(&format!("{number}.png"), &bytes(number, 10)).await.unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        site.wipe(Slot(2));
+        stack.look().await;
+        (0..failing).for_each(|_| site.faulty[2].queue(Operation::Put, Fault::Error(ErrorKind::Throttled)));
+        let calls = || site.faulty[0].calls(Operation::List);
+        let before = calls();
+        for _ in 0..3 {
+            stack.repairer.establish().await;
+            tokio::time::advance(Duration::from_secs(20)).await;
+        }
+        listings.push(calls() - before);
+        assert!(site.folder.path().join("c/canary/c").is_file());
+        assert_same_copies(&stack).await;
+    }
+    assert_eq!(listings[0], listings[1], "the names are listed once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_feed_that_is_left_of_it_vouches_for_no_copy() {
     let (site, stack) = site().await;
     stack.put("a.png", &bytes(1, 100_000)).await.unwrap();

@@ -183,7 +183,7 @@ impl Provider for Link {
         let object_bytes = stored.len() as u64;
         let range = range.unwrap_or(0..object_bytes);
         if range.end > object_bytes {
-            return Err(self.error(Operation::Get, ErrorKind::Protocol));
+            return Err(self.error(Operation::Get, ErrorKind::Corrupt));
         }
         let within = |at: u64| usize::try_from(at).unwrap();
         let bytes = stored.slice(within(range.start)..within(range.end));

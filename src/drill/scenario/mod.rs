@@ -19,6 +19,7 @@ use http::Method;
 pub(super) use read::{Providers, from_file, parse};
 
 use super::fault::Kind;
+use crate::asset::BLOCK_BYTES;
 
 /// What a drill plays.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +61,17 @@ pub(super) struct Load {
     pub cache_bytes: u64,
     /// Whether the gateway races slow providers.
     pub hedging: bool,
+}
+
+impl Load {
+    /// Returns the part of reads for which providers are asked for ranges: of assets of more than a block.
+    pub(in crate::drill) fn ranged(&self) -> f64 {
+        let weight = |is_of: fn(&&SizeClass) -> bool| -> usize {
+            self.sizes.iter().filter(is_of).map(|class| class.weight).sum()
+        };
+        let (large, all) = (weight(|class| class.from > BLOCK_BYTES as u64), weight(|_| true));
+        self.ranges * large as f64 / all.max(1) as f64
+    }
 }
 
 /// A class of sizes and how often it is drawn.

@@ -200,13 +200,17 @@ impl Counter {
         {
             match self.store.get(key, Some(first..end)).await {
                 Ok(download) => return Ok(answer::part(download, first..end)),
-                Err(error) if error.kind == ErrorKind::Protocol => {}
+                Err(error) if error.kind == ErrorKind::Corrupt => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let entry = self.store.stat(key).await?;
         let range = within(asked, entry.bytes).ok_or_else(|| Refusal::unsatisfiable(entry.bytes))?;
-        let download = self.store.get(key, Some(range.clone())).await?;
+        let download = self.store.get(key, Some(range.clone())).await;
+        // It was cut since: what is left of it is not what was described.
+        let download = download.map_err(|error| {
+            if error.kind == ErrorKind::Corrupt { Refusal::unsatisfiable(entry.bytes) } else { error.into() }
+        })?;
         Ok(answer::part(download, range))
     }
 

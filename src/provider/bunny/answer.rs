@@ -43,7 +43,7 @@ pub(super) fn fault(status: StatusCode, body: &[u8], upload: bool) -> Fault {
         300..=499 => ErrorKind::Refused,
         _ => ErrorKind::Protocol,
     };
-    Fault::new(kind, format!("{status}{story}"))
+    Fault { code: Fault::code_of(status), ..Fault::new(kind, format!("{status}{story}")) }
 }
 
 /// Uploads of ours are well formed, so a refusal in the API's own words means that the bytes did not match

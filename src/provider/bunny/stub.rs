@@ -40,6 +40,7 @@ pub(super) struct Stub {
     pub(super) objects: Mutex<BTreeMap<String, (Vec<u8>, String)>>,
     listings: AtomicUsize,
     pub(super) listings_most: AtomicUsize,
+    pub(super) listings_all: AtomicUsize,
 }
 
 impl Stub {
@@ -81,6 +82,7 @@ impl Stub {
     }
 
     async fn list(&self, dir: &str) -> Response {
+        self.listings_all.fetch_add(1, Ordering::SeqCst);
         let at_once = self.listings.fetch_add(1, Ordering::SeqCst) + 1;
         self.listings_most.fetch_max(at_once, Ordering::SeqCst);
         // Whatever was sent by now arrives while this one is still here.

@@ -140,6 +140,29 @@ async fn alien_names_are_walked_and_read() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_tree_of_many_folders_costs_a_few_dozen_listings() {
+    let (provider, stub) = zone().await;
+    for number in 0..500 {
+        stub.objects
+            .lock()
+            .insert(format!("names/{:02x}/{number}/one", number % 16), (b"x".to_vec(), String::new()));
+    }
+    let mut pages = provider.list_tree("names/");
+    let (mut found, mut listed) = (0, 0);
+    while let Some(page) = pages.try_next().await.unwrap() {
+        let now = stub.listings_all.load(Ordering::SeqCst);
+        assert!(
+            now - listed < 100 && !page.is_empty(),
+            "{} listings for {} entries",
+            now - listed,
+            page.len()
+        );
+        (found, listed) = (found + page.len(), now);
+    }
+    assert_eq!((found, listed), (500, 517));
+}
+
+#[tokio::test]
 async fn echoed_keys_do_not_reach_the_log() {
     let (provider, stub) = zone().await;
     stub.manners.lock().always =

@@ -13,6 +13,8 @@ use crate::provider::{DirListing, Entry};
 const LISTINGS_AT_ONCE: usize = 3;
 /// The most entries of a page.
 const PAGE_ENTRIES: usize = 1_000;
+/// After so many listings a page ends with what there is: who takes one page now and then costs little.
+const PAGE_LISTINGS: usize = 64;
 
 struct Walk {
     zone: Arc<Zone>,
@@ -35,9 +37,10 @@ pub(super) fn tree(zone: Arc<Zone>, dir: String) -> BoxStream<'static, Result<Ve
 
 impl Walk {
     async fn page(&mut self) -> Result<Option<Vec<Entry>>, Fault> {
+        let mut listings = 0;
         loop {
-            if self.found.len() < PAGE_ENTRIES {
-                self.list_more();
+            if self.found.len() < PAGE_ENTRIES && (listings < PAGE_LISTINGS || self.found.is_empty()) {
+                listings += self.list_more();
             }
             // A page leaves no listing in flight: while the caller is busy with it nobody would read the
             // answers, and their deadlines would pass.
@@ -52,7 +55,9 @@ impl Walk {
         Ok((!page.is_empty()).then_some(page))
     }
 
-    fn list_more(&mut self) {
+    /// Begins as many listings as may go on at the same time, and returns how many it began.
+    fn list_more(&mut self) -> usize {
+        let before = self.listing.len();
         while self.listing.len() < LISTINGS_AT_ONCE
             && let Some(dir) = self.waiting.pop()
         {
@@ -62,5 +67,6 @@ impl Walk {
                 Ok((dir, listed))
             }));
         }
+        self.listing.len() - before
     }
 }

@@ -159,7 +159,8 @@ impl Zone {
             request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
         }
         let turn = own_turn(&self.requests).await?;
-        let response = within(ANSWER_LIMIT, self.send(request, false)).await?;
+        let response = within(ANSWER_LIMIT, self.send(request, false)).await;
+        let response = response.map_err(|fault| fault.of_range(range.as_ref()))?;
         let (bytes, object_bytes) = sizes(response.status(), response.headers(), range.as_ref())?;
         let body = chunks_of(response).map(move |chunk| {
             // The turn is held here, and so ends with the body.
@@ -297,10 +298,12 @@ fn sizes(status: StatusCode, headers: &HeaderMap, range: Option<&Range<u64>>) ->
         return Err(Fault::protocol(format!("{status} where 206 was expected")));
     }
     match header(headers, &CONTENT_RANGE).and_then(content_range) {
-        Some((told, object_bytes)) if told == *range && bytes == range.end - range.start => {
-            Ok((bytes, object_bytes))
+        Some((told, _)) if bytes != told.end.saturating_sub(told.start) => {
+            Err(Fault::protocol(format!("{bytes} bytes of the range {told:?}")))
         }
-        Some(_) | None => Err(Fault::protocol("another range than was asked for")),
+        Some((told, object_bytes)) if told == *range => Ok((bytes, object_bytes)),
+        Some((told, object_bytes)) => Err(Fault::another_range(range, &told, object_bytes)),
+        None => Err(Fault::protocol("a range that does not say where it lies")),
     }
 }
 

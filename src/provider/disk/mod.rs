@@ -116,7 +116,7 @@ impl Provider for DiskProvider {
         let (file, object_bytes) = self.run(Operation::Get, STEP_LIMIT, opening).await?;
         let left = range.map_or(object_bytes, |range| range.end - range.start);
         if start.saturating_add(left) > object_bytes {
-            let error = ProviderError::new(&self.id, Operation::Get, ErrorKind::Protocol);
+            let error = ProviderError::new(&self.id, Operation::Get, ErrorKind::Corrupt);
             return Err(error.with_detail(format!("{key} has {object_bytes} bytes only")));
         }
         let body = stream::try_unfold(

@@ -98,7 +98,7 @@ async fn a_file_shorter_than_the_range_is_no_answer() {
     let (provider, key) = (provider(folder.path()), key());
     provider.put(&key, &payload(), "text/plain").await.unwrap();
     let error = provider.get(&key, Some(5..11)).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Protocol);
+    assert_eq!(error.kind, ErrorKind::Corrupt);
     let mut download = provider.get(&key, None).await.unwrap();
     fs::File::options().write(true).open(folder.path().join(key.as_str())).unwrap().set_len(4).unwrap();
     assert_eq!(download.body.try_next().await.unwrap_err().kind, ErrorKind::Protocol);

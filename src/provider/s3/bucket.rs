@@ -172,11 +172,12 @@ impl Bucket {
         let answer = within(ANSWER_LIMIT, async {
             self.plain.get_opts(&path, options).await.map_err(|error| Fault::find(&error))
         })
-        .await?;
+        .await
+        .map_err(|fault| fault.of_range(range.as_ref()))?;
         let object_bytes = answer.meta.size;
-        // A range that was cut short at the object's end passes `object_store`: another object is there.
-        if range.is_some_and(|range| range != answer.range) {
-            return Err(Fault::protocol(format!("the range {:?} of {object_bytes} bytes", answer.range)));
+        // A range that was cut short at the object's end passes `object_store`.
+        if let Some(range) = range.filter(|range| *range != answer.range) {
+            return Err(Fault::another_range(&range, &answer.range, object_bytes));
         }
         let bytes = answer.range.end - answer.range.start;
         let body = answer.into_stream().map_err(|error| Fault::find(&error)).boxed();

@@ -30,7 +30,7 @@ pub(super) fn kind(status: StatusCode, code: Option<&str>) -> ErrorKind {
         404 => ErrorKind::NotFound,
         408 => ErrorKind::Timeout,
         429 => ErrorKind::Throttled,
-        // Ranges lie within the object: a provider that says otherwise holds another object.
+        // Ranges lie within the object: a provider that says otherwise holds another one.
         416 => ErrorKind::Protocol,
         501 => ErrorKind::Refused,
         500..=599 => ErrorKind::Unavailable,
@@ -54,7 +54,7 @@ pub(super) fn fault(status: StatusCode, body: &[u8]) -> Fault {
     };
     let word = code.as_deref().unwrap_or("no code");
     let mut fault = Fault::new(kind(status, code.as_deref()), format!("{status}, {word}{story}{hint}"));
-    fault.code = code;
+    fault.code = code.or_else(|| Fault::code_of(status));
     fault
 }
 

@@ -163,8 +163,8 @@ async fn only_the_range_that_was_asked_for_is_taken() {
     let (provider, stub) = bucket().await;
     let key = key();
     stub.keep(key.as_str(), b"0123456789");
-    assert_eq!(provider.get(&key, Some(8..12)).await.err().unwrap().kind, ErrorKind::Protocol);
-    assert_eq!(provider.get(&key, Some(10..12)).await.err().unwrap().kind, ErrorKind::Protocol);
+    assert_eq!(provider.get(&key, Some(8..12)).await.err().unwrap().kind, ErrorKind::Corrupt);
+    assert_eq!(provider.get(&key, Some(10..12)).await.err().unwrap().kind, ErrorKind::Corrupt);
     for (status, headers) in [
         (200, [("etag", "\"e\"")].as_slice()),
         (206, &[("etag", "\"e\"")]),

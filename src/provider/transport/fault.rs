@@ -1,14 +1,18 @@
 //! Faults: what went wrong on the wire, before it is known at which provider and in which operation.
 
 use std::error::Error;
+use std::ops::Range;
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::provider::{ErrorKind, Operation, ProviderError, ProviderId};
 
 /// The longest story that is kept, in characters.
 const DETAIL_CHARS_MAX: usize = 400;
+/// S3's word for a range that lies beyond the object.
+const INVALID_RANGE: &str = "InvalidRange";
 /// The longest wait that a provider may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
@@ -38,6 +42,26 @@ impl Fault {
     /// Builds the fault of an answer that is not what was asked for.
     pub(crate) fn protocol(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Protocol, detail)
+    }
+
+    /// Builds the fault of an answer with another range than was asked for, of an object that is said to have so
+    /// many bytes.
+    pub(crate) fn another_range(asked: &Range<u64>, told: &Range<u64>, object_bytes: u64) -> Self {
+        let ends_early = told.start == asked.start && told.end == object_bytes && object_bytes < asked.end;
+        let kind = if ends_early { ErrorKind::Corrupt } else { ErrorKind::Protocol };
+        Self::new(kind, format!("the range {told:?} of {object_bytes} bytes, where {asked:?} was asked for"))
+    }
+
+    /// Returns the code for a status that says that the object ends before the range.
+    pub(crate) fn code_of(status: StatusCode) -> Option<String> {
+        (status == StatusCode::RANGE_NOT_SATISFIABLE).then(|| INVALID_RANGE.to_owned())
+    }
+
+    /// Tells what a failure to read a range means: ranges lie within what was stored, so where the provider says
+    /// that the object ends before, another one is there.
+    pub(crate) fn of_range(self, asked: Option<&Range<u64>>) -> Self {
+        let ends_early = asked.is_some() && self.code.as_deref() == Some(INVALID_RANGE);
+        if ends_early { Self { kind: ErrorKind::Corrupt, ..self } } else { self }
     }
 
     /// Builds the fault of an answer that did not come in time.

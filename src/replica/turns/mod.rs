@@ -26,6 +26,7 @@ use self::regulator::Regulator;
 use crate::asset::BLOCK_BYTES;
 use crate::clock::Clock;
 
+pub use self::felt::Toll;
 pub use self::gate::AT_ONCE_MAX;
 
 /// After so long without a request of a client there is none.
@@ -70,6 +71,8 @@ pub struct Pacing {
     pub copies_at_once: usize,
     /// How long a rest is at most, as a multiple of the work before it; 0 without clients.
     pub rest_factor: f64,
+    /// What clients have felt of it since the start, once there were reads enough.
+    pub toll: Option<Toll>,
 }
 
 impl Turns {
@@ -110,12 +113,14 @@ impl Turns {
 
     /// Tells how work goes on.
     pub fn pacing(&self) -> Pacing {
-        if !self.has_clients(self.0.clock.now()) {
-            return Pacing { yielding: false, copies_at_once: AT_ONCE_MAX, rest_factor: 0.0 };
+        let yielding = self.has_clients(self.0.clock.now());
+        let state = self.0.state.lock();
+        let (pacing, toll) = (state.regulator.pacing(), state.regulator.felt.toll());
+        if !yielding {
+            return Pacing { yielding, copies_at_once: AT_ONCE_MAX, rest_factor: 0.0, toll };
         }
-        let pacing = self.0.state.lock().regulator.pacing();
         let rest_factor = (pacing.rest_factor * 100.0).round() / 100.0;
-        Pacing { yielding: true, copies_at_once: pacing.at_once, rest_factor }
+        Pacing { yielding, copies_at_once: pacing.at_once, rest_factor, toll }
     }
 
     async fn wait(&self) {
