@@ -12,6 +12,8 @@ use crate::support::eventually;
 /// A copy that was cut short is left alone while it is young, and made in a later step of repair; a round of
 /// retention sends 100 requests a second at most, which is minutes where the brake has held it for long.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(900);
+/// How long an audit may find that a provider does not answer in time.
+const JUDGED_WITHIN: Duration = Duration::from_secs(300);
 /// How long a read may show an older state on a busy machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 
@@ -40,8 +42,13 @@ pub async fn settle(world: &World, mut posts: Vec<Post>, kept: Kept) {
         newest
     };
     let compared = began.elapsed();
-    let report = posts[0].gateway.audit(&["--audit=bytes"]).await;
-    assert_eq!(report.outcome.code, 0, "{report:?}");
+    eventually("everything is judged and found right", JUDGED_WITHIN, || async {
+        let report = posts[0].gateway.audit(&["--audit=bytes"]).await;
+        assert!(matches!(report.outcome.code, 0 | 3) && report.findings.is_empty(), "{report:?}");
+        // On a busy machine a provider may not answer in time, which says nothing of what it holds.
+        (report.outcome.code == 0).then_some(())
+    })
+    .await;
     println!("complete after {repaired:?}, compared after {compared:?}, audited after {:?}", began.elapsed());
     let doors = world.doors.lock().unwrap().clone();
     for (door, name) in
