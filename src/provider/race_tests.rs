@@ -53,6 +53,22 @@ async fn outcomes_by_table() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn losers_are_dropped_with_the_race() {
+    let held = std::sync::Arc::new(());
+    let outcome = race(&entrants(3, FAST), &Budget::new(), PATIENCE, |slot, _| {
+        let held = held.clone();
+        async move {
+            let _connection = held;
+            tokio::time::sleep(if slot == Slot(2) { FAST } else { 10 * PATIENCE }).await;
+            Ok::<_, ()>(slot)
+        }
+    })
+    .await;
+    assert_eq!((outcome.won.unwrap().value, outcome.slow.len()), (Slot(2), 2));
+    assert_eq!(std::sync::Arc::strong_count(&held), 1, "nobody goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_budget_errors_are_met_at_once_and_slowness_after_a_second() {
     let (outcome, took) = run(&[(10, false), (10, true)], &spent(), FAST).await;
     assert_eq!((outcome.won.unwrap().value, took), (1, 20));

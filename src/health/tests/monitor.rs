@@ -18,7 +18,7 @@ use crate::provider::disk::{DiskProvider, DiskSettings};
 use crate::provider::faulty::{Fault, Faulty};
 use crate::provider::metered::Metered;
 use crate::provider::{ErrorKind, Fleet, Operation, Payload, Provider, ProviderId, Slot};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{EventFilter, EventKind, Telemetry};
 
 /// 2026-11-22T11:05:30Z
 const NOW: u64 = 1_795_345_530_000;
@@ -31,6 +31,7 @@ struct Watch {
     board: Board,
     monitor: Monitor,
     clock: Clock,
+    telemetry: Telemetry,
 }
 
 impl Watch {
@@ -46,9 +47,9 @@ impl Watch {
         let telemetry = Telemetry::new();
         let board = Board::new(names_of(&bare), clock.clone(), telemetry.clone());
         let inner = bare.get(ONE).clone();
-        let metered = Metered::new(inner, ONE, telemetry, Arc::new(board.clone()), clock.clone());
+        let metered = Metered::new(inner, ONE, telemetry.clone(), Arc::new(board.clone()), clock.clone());
         let monitor = Monitor::new(Fleet::new(vec![Arc::new(metered)]), board.clone(), KEY);
-        Self { _folder: folder, faulty, board, monitor, clock }
+        Self { _folder: folder, faulty, board, monitor, clock, telemetry }
     }
 
     /// Runs the monitor while `scene` goes on.
@@ -268,4 +269,15 @@ async fn who_waits_while_a_look_fails_does_not_wait_for_another_one() {
     let confirms = (0..10).map(|_| watch.monitor.confirm(ONE, since));
     assert_eq!(futures::future::join_all(confirms).await, [false; 10]);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_that_differ_by_five_seconds_are_told_of_once() {
+    let watch = Watch::new().await;
+    let skewed = EventFilter { kind: Some(EventKind::ClockSkew), provider: None };
+    for (offset_ms, told) in [(0, 0), (4_999, 0), (-4_999, 0), (5_000, 1), (9_000, 1), (0, 1), (-5_000, 2)] {
+        watch.faulty.skew(offset_ms);
+        watch.monitor.step(ONE).await;
+        assert_eq!(watch.telemetry.find_events(&skewed, 10).len(), told, "{offset_ms} ms");
+    }
 }
