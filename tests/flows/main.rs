@@ -24,6 +24,7 @@ mod sharing;
 mod snapshot_faults;
 mod snapshots;
 mod sweep;
+mod tombstones;
 mod turns;
 mod undo;
 mod wiped;
