@@ -184,6 +184,9 @@ impl Monitor {
             }
             Err(failure) => {
                 self.look_failed(slot, began);
+                // The call itself may have been fine, and told nobody.
+                let told = format!("{} ({})", failure.kind.as_str(), failure.detail);
+                self.board.state(slot).lock().last_error = Some(told);
                 Err(failure)
             }
         }

@@ -120,6 +120,8 @@ async fn a_page_for_people_in_the_canarys_place_makes_nobody_foreign() {
     let ours = std::fs::read(&canary).unwrap();
     std::fs::write(&canary, "<html>\n<title>Back soon</title>\n").unwrap();
     assert!(stack.monitor.look(Slot(1)).await.is_err());
+    let shown = stack.monitor.board().snapshot().remove(1).last_error;
+    assert!(shown.as_ref().is_some_and(|error| error.contains("page for people")), "{shown:?}");
     stack.heal().await;
     assert_eq!(stack.catalog.copies_held().await.unwrap(), [1, 1, 1], "nothing is forgotten");
     std::fs::write(&canary, ours).unwrap();
