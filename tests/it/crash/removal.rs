@@ -16,7 +16,7 @@ use crate::support::copies::{Copy, assert_complete, copies, name_dir};
 use crate::support::{data, eventually};
 
 /// How long versions are kept: an index that follows no feed for half as long is made anew, on a busy machine too.
-const RETENTION: Duration = Duration::from_secs(4);
+const RETENTION: Duration = Duration::from_secs(12);
 /// How long a step may be waited for on a busy machine.
 const STRUCK_WITHIN: Duration = Duration::from_secs(60);
 /// How long the bytes of a version may be there after its last record, on a busy machine.
