@@ -3,8 +3,8 @@
 //! What a provider did not deliver in full is its failure ([`SourceError::Provider`]) and never evidence
 //! against the copy: a reset, a stall or a body that ends early says nothing about what is stored. Only a
 //! block that arrived whole and does not hash to its entry, or an object that the provider itself says to
-//! have another size than the record (where a range fails for that, by two answers), is [`SourceError::Damaged`]. Nothing here retries, hedges or
-//! changes provider: that is up to the flows.
+//! have another size than the record (where a range fails for that, by two answers), is
+//! [`SourceError::Damaged`]. Nothing here retries, hedges or changes provider: that is up to the flows.
 
 use std::ops::Range;
 use std::sync::Arc;
