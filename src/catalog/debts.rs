@@ -43,7 +43,7 @@ impl Index {
     fn oldest_missing_at(&self, slot: Slot) -> Result<Option<UploadId>, IndexError> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
-            "SELECT upload FROM versions WHERE missing <> 0 AND (missing & ?1) <> 0 ORDER BY ord LIMIT 1",
+            "SELECT upload FROM versions WHERE missing <> 0 AND expired = 0 AND (missing & ?1) <> 0 ORDER BY ord LIMIT 1",
         )?;
         let upload = statement.query_row(params![1_i64 << slot.0], |row| row.get(0)).optional()?;
         Ok(upload.map(UploadId::from_bytes))

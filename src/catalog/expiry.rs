@@ -82,6 +82,17 @@ impl Index {
         Ok(index::as_u64(all).saturating_sub(missing))
     }
 
+    /// Counts the copies at a provider that are there to stay: on their way out they may be gone already.
+    fn kept(&self, slot: Slot) -> Result<u64, IndexError> {
+        let db = self.reader().lock();
+        let kept: i64 = db.query_row(
+            "SELECT count(*) FROM versions WHERE expired = 0 AND (missing & ?1) = 0",
+            [index::as_i64(index::bit(slot))],
+            |row| row.get(0),
+        )?;
+        Ok(index::as_u64(kept))
+    }
+
     fn knows_upload(&self, upload: UploadId) -> Result<bool, IndexError> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached("SELECT 1 FROM versions WHERE upload = ?1 LIMIT 1")?;
@@ -149,7 +160,17 @@ impl Catalog {
         self.change(vec![name], forget).await
     }
 
-    /// Returns how many copies each provider is known to hold.
+    /// Returns how many copies a provider is known to hold, but for those that expire.
+    ///
+    /// # Errors
+    ///
+    /// The index cannot be read.
+    pub async fn copies_kept(&self, slot: Slot) -> Result<u64, IndexUnusable> {
+        let inner = self.0.clone();
+        self.blocking(move || inner.index.kept(slot)).await
+    }
+
+    /// Returns how many copies each provider is known to hold, those that expire included.
     ///
     /// # Errors
     ///

@@ -1,6 +1,7 @@
 //! The start of every command that has a configuration: the file, the log, the runtime.
 
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tracing::{error, info, warn};
@@ -9,6 +10,9 @@ use tracing_subscriber::EnvFilter;
 use super::{Command, EXIT_START, EXIT_USAGE, Invocation};
 use crate::config::{Config, ConfigErrors, DEFAULT_FILE, Loaded, Origin};
 use crate::drill::{self, Drill, Refusal};
+
+/// How long the threads of blocking calls may take at the end.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Loads the configuration, starts the log and the runtime, and runs a command in it.
 pub(super) fn with_configuration(invocation: &Invocation, command: impl AsyncFnOnce(Loaded) -> u8) -> u8 {
@@ -47,7 +51,12 @@ pub(super) fn with_drill(
 
 fn in_runtime(command: impl Future<Output = u8>) -> u8 {
     match Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let status = runtime.block_on(command);
+            // A file system that hangs keeps a thread for ever.
+            runtime.shutdown_timeout(THREADS_END_WITHIN);
+            status
+        }
         Err(error) => {
             error!(%error, "the runtime cannot be started");
             EXIT_START

@@ -220,10 +220,10 @@ fn limits(section: &Section<'_>, findings: &mut Findings<'_>) -> Limits {
     if let Some(bytes) = section.read("asset", findings, asset_size) {
         limits.asset_bytes = bytes;
     }
-    if let Some(count) = section.read("uploads", findings, |text| scalar::integer(text, &(1..=UPLOADS_MAX))) {
+    if let Some(count) = section.read("uploads", findings, |text| scalar::integer(text, &(0..=UPLOADS_MAX))) {
         limits.uploads = count;
     }
-    if let Some(count) = section.read("reads", findings, |text| scalar::integer(text, &(1..=READS_MAX))) {
+    if let Some(count) = section.read("reads", findings, |text| scalar::integer(text, &(0..=READS_MAX))) {
         limits.reads = count;
     }
     limits

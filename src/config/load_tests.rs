@@ -109,6 +109,13 @@ fn scalars_stay_the_text_that_was_written() {
 }
 
 #[test]
+fn zero_takes_the_limits_off() {
+    let (config, _) = load(&with_provider("limits: { asset: 0, uploads: 0, reads: 0 }")).unwrap();
+    assert_eq!((config.limits.uploads, config.limits.reads), (0, 0));
+    assert_eq!(config.limits.asset_bytes, 48 << 30);
+}
+
+#[test]
 fn what_is_left_out_has_the_documented_default() {
     let (config, _) = load(&with_provider("tokens:\ncache:\n# all of it commented out")).unwrap();
     let (built_in, _) = parse(BUILT_IN, "x", Path::new("/etc/triplicate"), &environment).unwrap();

@@ -77,10 +77,10 @@ fn values() -> Vec<Case> {
         (with_provider("cache: 256MiB"), vec![(1, 8, "cache: must be keys with values")]),
         (with_provider("limits: { asset: 1TiB }"), vec![(1, 18, "limits.asset: `1TiB` is more than 48GiB")]),
         (
-            with_provider("limits: { uploads: 0, reads: -1 }"),
+            with_provider("limits: { uploads: 1.5, reads: -1 }"),
             vec![
-                (1, 20, "limits.uploads: `0` is not a whole number"),
-                (1, 30, "limits.reads: `-1` is not a whole"),
+                (1, 20, "limits.uploads: `1.5` is not a whole number"),
+                (1, 32, "limits.reads: `-1` is not a whole"),
             ],
         ),
         (with_provider("feed_interval: 2"), vec![(1, 16, "feed_interval: `2` is not a duration")]),

@@ -162,9 +162,9 @@ pub struct CacheConfig {
 pub struct Limits {
     /// The largest asset, in bytes.
     pub asset_bytes: u64,
-    /// How many uploads may run at once.
+    /// How many uploads may run at once; 0 is no limit.
     pub uploads: usize,
-    /// How many reads may run at once.
+    /// How many reads may run at once; 0 is no limit.
     pub reads: usize,
 }
 

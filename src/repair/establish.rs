@@ -179,10 +179,10 @@ impl Repairer {
     /// Lists anew what was copied: who loses everything in the middle of a refill has no canary to show that by.
     async fn are_still_there(&self, missing: &[Slot]) -> Result<bool, LoadError> {
         let catalog = &self.parts().catalog;
-        let held = catalog.copies_held().await?;
         for slot in missing {
+            let kept = catalog.copies_kept(*slot).await?;
             let listed = catalog.relist_names(*slot).await? as u64;
-            if listed < held[slot.0] {
+            if listed < kept {
                 warn!(provider = %self.parts().fleet.id(*slot), "copies are gone again; the refill begins anew");
                 self.0.refill.lock().written_off.retain(|known| known != slot);
                 return Ok(false);

@@ -218,7 +218,7 @@ impl Inspection {
         let right = Fact { bytes: sealed.len() as u64, sha256: Some(Sha256::of(sealed)) };
         let seen = match &self.record_seen {
             Some(seen) => seen.clone(),
-            None if self.listed.record == Some(right) => return None,
+            None if self.depth != Depth::Bytes && self.listed.record == Some(right) => return None,
             None => see_record(self.provider.as_ref(), &self.copy.record.key(), &self.key).await,
         };
         match seen {

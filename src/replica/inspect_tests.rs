@@ -91,6 +91,18 @@ async fn a_checksum_that_differs_is_not_believed_against_the_bytes() {
 }
 
 #[tokio::test]
+async fn a_record_that_rots_below_its_checksum_is_found_by_reading_it() {
+    let (provider, made) = stored(5).await;
+    provider.script(|script| {
+        script.vouches = true;
+        script.lied_sha256 = Some(Sha256::of(&made.copy.sealed));
+    });
+    provider.flip(made.record(), 20);
+    assert_eq!(inspect(&provider, &made, Depth::Checksum).await, []);
+    assert_eq!(inspect(&provider, &made, Depth::Bytes).await, [(Object::Record, FaultKind::Forged)]);
+}
+
+#[tokio::test]
 async fn flipped_bits_are_found_wherever_they_are() {
     for vouches in [false, true] {
         for depth in [Depth::Checksum, Depth::Bytes] {

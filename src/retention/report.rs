@@ -14,7 +14,7 @@ pub struct Report {
     pub at: DateTime<Utc>,
     /// Why removals wait, where they do.
     pub waits: Option<String>,
-    /// Whether the plan was too large: nothing was removed, and an operator has to decide.
+    /// Whether the plan was too large: what is not removed yet stays, and an operator has to decide.
     pub braked: bool,
     /// How many versions the index forgot.
     pub forgotten: u64,
@@ -69,8 +69,8 @@ impl Report {
         let mut lines: Vec<_> = self.tallies.iter().map(line).collect();
         if self.braked {
             lines.push(
-                "BRAKE: the plan takes more than 1 % of all copies from a provider. Nothing was removed. If that \
-                 is meant, run `triplicate --retention --allow-large-removal`."
+                "BRAKE: the plan takes more than 1 % of all copies from a provider, so what is not removed yet \
+                 stays. If all of it is meant, run `triplicate --retention --allow-large-removal`."
                     .to_owned(),
             );
         }

@@ -254,6 +254,11 @@ impl Writer {
     }
 }
 
+/// Says why nothing is written to a provider, nor its word taken.
+fn not_writable(id: &ProviderId) -> String {
+    format!("{id} has a foreign canary, or has not been seen since the start")
+}
+
 /// The flow ended without an answer: it panicked, or the gateway stops.
 fn lost() -> WriteError {
     WriteError::Unavailable { outcome: Outcome::Unknown, reason: "the write was interrupted".to_owned() }

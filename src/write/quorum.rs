@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::pipeline::{Commit, Item, Pipeline, Progress};
-use super::{CopyState, Parts};
+use super::{CopyState, Parts, not_writable};
 use crate::asset::UploadId;
 use crate::provider::{ProviderId, Slot};
 
@@ -20,8 +20,8 @@ const PARTS_WAITING: usize = 1;
 const LAG_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long one step at one provider is retried.
 const RETRY_FOR: Duration = Duration::from_secs(3);
-/// The same when the client waits for all copies.
-const RETRY_FOR_ALL: Duration = Duration::from_secs(28);
+/// Both when the client waits for all copies.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(28);
 
 /// No majority can hold the version any more, or not in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) struct QuorumLost(pub String);
 /// All pipelines of one write.
 pub(super) struct Quorum {
     majority: usize,
+    /// How long one that is behind is waited for.
+    lag_patience: Duration,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
     /// How many parts were handed out.
@@ -53,14 +55,15 @@ impl Quorum {
     /// Starts a pipeline at every provider that may be written to.
     pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
         let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
+        let (retry_for, lag_patience) =
+            if wait_all { (PATIENCE_FOR_ALL, PATIENCE_FOR_ALL) } else { (RETRY_FOR, LAG_PATIENCE) };
         let lanes = parts
             .fleet
             .iter()
             .map(|(slot, provider)| {
                 let id = provider.id().clone();
                 if !parts.monitor.board().is_writable(slot) {
-                    let reason = format!("{id} has a foreign canary, or has not been seen since the start");
-                    let progress = Progress::Failed(reason);
+                    let progress = Progress::Failed(not_writable(&id));
                     let (items, commit, majority_stored, abort) = (None, None, None, None);
                     return Lane { slot, id, items, commit, majority_stored, progress, abort };
                 }
@@ -73,7 +76,7 @@ impl Quorum {
                     upload,
                     clock: parts.clock.clone(),
                     monitor: parts.monitor.clone(),
-                    retry_for: if wait_all { RETRY_FOR_ALL } else { RETRY_FOR },
+                    retry_for,
                     wait_all,
                     items,
                     commit: Some(record),
@@ -92,7 +95,7 @@ impl Quorum {
                 }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lanes, events, parts: 0 }
+        Self { majority: parts.fleet.majority(), lag_patience, lanes, events, parts: 0 }
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -128,7 +131,7 @@ impl Quorum {
                 () = give_up => break,
             }
             if took.len() >= self.majority && behind_at.is_none() {
-                behind_at = Some(Instant::now() + LAG_PATIENCE);
+                behind_at = Some(Instant::now() + self.lag_patience);
             }
         }
         drop(sends);

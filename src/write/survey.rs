@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Outcome, Parts, WriteError};
+use super::{Outcome, Parts, WriteError, not_writable};
 use crate::asset::{Kind, NameHash, Order, Version};
 use crate::catalog::{Sighting, listing};
 use crate::provider::{ProviderError, Slot};
@@ -79,11 +79,12 @@ pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, Writ
 type Answer = (Slot, Vec<(Version, Kind)>);
 
 async fn gather(parts: &Parts, name: NameHash) -> Result<Vec<Answer>, Vec<String>> {
-    let slots = parts.fleet.slots().filter(|slot| parts.monitor.board().is_writable(*slot));
+    let (writable, others): (Vec<_>, Vec<_>) =
+        parts.fleet.slots().partition(|slot| parts.monitor.board().is_writable(*slot));
     let mut asking: FuturesUnordered<_> =
-        slots.map(|slot| async move { (slot, ask(parts, slot, name).await) }).collect();
+        writable.into_iter().map(|slot| async move { (slot, ask(parts, slot, name).await) }).collect();
     let mut answers = Vec::new();
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<_> = others.into_iter().map(|slot| not_writable(parts.fleet.id(slot))).collect();
     while answers.len() < parts.fleet.majority() {
         match asking.next().await {
             Some((slot, Ok(Some(versions)))) => answers.push((slot, versions)),

@@ -3,7 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use triplicate::clock::Clock;
 use triplicate::health::canary::CanaryState;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Slot};
@@ -28,8 +27,8 @@ impl Site {
 #[tokio::test(start_paused = true)]
 async fn a_survey_does_not_rest_on_a_provider_that_was_wiped_a_moment_ago() {
     let site = Site::new();
-    let mut ahead = site.stack(Clock::manual(NOW + HOUR_MS));
-    let mut behind = site.stack(Clock::manual(NOW));
+    let mut ahead = site.stack(site.clock(NOW + HOUR_MS));
+    let mut behind = site.stack(site.clock(NOW));
     ahead.start().await;
     behind.start().await;
     site.faulty[1].set_all(DOWN);
@@ -54,12 +53,12 @@ async fn a_tombstone_beside_a_provider_that_was_wiped_a_moment_ago_hides_nothing
     site.faulty[1].set_all(DOWN);
     let mut newer = request("a.png");
     newer.wait_all = false;
-    let writer = site.stack(Clock::manual(NOW));
+    let writer = site.stack(site.clock(NOW));
     writer.look().await;
     writer.put_request(newer, &bytes(2, 10)).await.unwrap();
     writer.tasks.shut_down(Duration::from_secs(1)).await;
     site.faulty[1].heal();
-    let cold = site.stack(Clock::manual(NOW));
+    let cold = site.stack(site.clock(NOW));
     cold.look().await;
     site.wipe(Slot(2));
     site.faulty[0].set_all(DOWN);

@@ -15,7 +15,7 @@ use crate::{NOW, Site, assert_same_copies, bytes, site};
 #[tokio::test(start_paused = true)]
 async fn what_one_gateway_acknowledged_the_other_serves_after_a_poll() {
     let (site, one) = site().await;
-    let mut two = site.stack(Clock::manual(NOW));
+    let mut two = site.stack(site.clock(NOW));
     two.start().await;
     one.put("a.png", &bytes(1, 10)).await.unwrap();
     two.poll().await;
@@ -32,14 +32,14 @@ async fn what_one_gateway_acknowledged_the_other_serves_after_a_poll() {
 async fn sequential_writes_keep_their_order_though_clocks_are_hours_apart() {
     let site = Site::new();
     let hour = 3_600_000;
-    let mut one = site.stack(Clock::manual(NOW + hour));
-    let mut two = site.stack(Clock::manual(NOW - hour));
+    let mut one = site.stack(site.clock(NOW + hour));
+    let mut two = site.stack(site.clock(NOW - hour));
     one.start().await;
     two.start().await;
     for round in 0..6 {
         let writer = if round % 2 == 0 { &one } else { &two };
         writer.put("a.png", &bytes(round, 10)).await.unwrap();
-        let mut cold = site.stack(Clock::manual(NOW));
+        let mut cold = site.stack(site.clock(NOW));
         cold.start().await;
         assert_eq!(cold.get("a.png").await.unwrap(), bytes(round, 10), "{round}");
     }
@@ -52,7 +52,7 @@ async fn order_holds_for_any_two_of_three_providers() {
     let mut round = 0;
     for away in [2, 0, 1, 2, 0] {
         site.faulty[away].set_all(Fault::Error(ErrorKind::Unavailable));
-        let other = site.stack(Clock::manual(NOW - round * 1_000));
+        let other = site.stack(site.clock(NOW - round * 1_000));
         other.look().await;
         other.put("a.png", &bytes(round, 10)).await.unwrap();
         other.tasks.shut_down(Duration::from_secs(60)).await;
@@ -60,7 +60,7 @@ async fn order_holds_for_any_two_of_three_providers() {
         round += 1;
     }
     drop(one);
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert_eq!(cold.get("a.png").await.unwrap(), bytes(round - 1, 10));
     tokio::time::advance(Duration::from_secs(60)).await;
@@ -79,7 +79,7 @@ async fn a_deleted_asset_stays_deleted_when_a_provider_comes_back() {
     site.faulty[2].heal();
     // A gateway that knows nothing, with one of the two that took the delete away.
     site.faulty[0].set_all(Fault::Error(ErrorKind::Unavailable));
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert!(matches!(cold.get("a.png").await, Err(ReadError::NotFound)));
 }
@@ -94,7 +94,7 @@ async fn a_minority_can_serve_but_never_say_not_found() {
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(stack.get("a.png").await.unwrap(), bytes(1, 10));
     assert!(matches!(stack.get("never.png").await, Err(ReadError::Unavailable { .. })));
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert_eq!(cold.get("a.png").await.unwrap(), bytes(1, 10));
     assert!(matches!(cold.get("never.png").await, Err(ReadError::Unavailable { .. })));
@@ -104,7 +104,7 @@ async fn a_minority_can_serve_but_never_say_not_found() {
 async fn a_hanging_majority_costs_a_cold_read_about_a_second() {
     let (site, stack) = site().await;
     stack.put("a.png", &bytes(1, 10)).await.unwrap();
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.look().await;
     cold.pollers[0].step().await.unwrap();
     for faulty in &site.faulty[1..] {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use triplicate::clock::Clock;
 use triplicate::health::canary::CanaryState;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Slot, Trust};
@@ -23,7 +22,7 @@ async fn a_first_start_writes_all_canaries() {
 async fn a_first_start_waits_for_all_providers() {
     let site = Site::new();
     site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
-    let mut stack = site.stack(Clock::manual(NOW));
+    let mut stack = site.stack(site.clock(NOW));
     stack.start().await;
     assert!(stack.keys(Slot(0)).await.is_empty(), "a majority may be two wiped providers");
     assert!(stack.put("a.png", &bytes(1, 10)).await.is_err());
@@ -59,7 +58,7 @@ async fn two_swapped_providers_make_no_404_and_no_delete() {
     // Before anybody noticed, with the third provider away: the two empty ones agree, and are not believed.
     site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
     assert!(matches!(stack.get("a.png").await, Err(ReadError::Unavailable { .. })));
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     for name in ["a.png", "never.png"] {
         assert!(matches!(cold.get(name).await, Err(ReadError::Unavailable { .. })), "{name}");
@@ -86,7 +85,7 @@ async fn without_any_canary_all_are_compared_and_mended_first() {
         let canary = triplicate::asset::Key::canary(stack.fleet.id(slot).as_str());
         stack.fleet.get(slot).delete(&canary).await.unwrap();
     }
-    let mut other = site.stack(Clock::manual(NOW));
+    let mut other = site.stack(site.clock(NOW));
     other.start().await;
     assert_same_copies(&other).await;
     for slot in other.fleet.slots() {

@@ -23,7 +23,7 @@ fn jam(stack: &Stack) -> rusqlite::Connection {
 async fn a_poll_gap_of_less_than_a_minute_leaves_no_hole() {
     // The last good poll is at :40 of a minute, the write at :50, the next poll at :35 of the next one.
     let (site, one) = site().await;
-    let mut two = site.stack(Clock::manual(NOW));
+    let mut two = site.stack(site.clock(NOW));
     two.start().await;
     for gap in [31, 45, 55, 75, 119, 700] {
         let name = format!("{gap}.png");
@@ -46,7 +46,7 @@ async fn a_poll_gap_of_less_than_a_minute_leaves_no_hole() {
 #[tokio::test(start_paused = true)]
 async fn an_index_that_cannot_be_written_is_not_fresh_and_misses_nothing_afterwards() {
     let (site, one) = site().await;
-    let mut two = site.stack(Clock::manual(NOW));
+    let mut two = site.stack(site.clock(NOW));
     two.start().await;
     assert!(two.catalog.is_fresh());
     let jammed = jam(&two);
@@ -151,7 +151,7 @@ async fn a_delete_counts_a_version_whose_bytes_were_found_wanting() {
     stack.writer.delete("a.png".parse().unwrap()).await.unwrap().expect("a tombstone");
     site.faulty[0].heal();
     tokio::time::advance(Duration::from_secs(120)).await;
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert!(matches!(cold.get("a.png").await, Err(ReadError::NotFound)));
 }
@@ -159,7 +159,7 @@ async fn a_delete_counts_a_version_whose_bytes_were_found_wanting() {
 #[tokio::test(start_paused = true)]
 async fn a_version_without_any_feed_entry_reaches_the_other_gateways_once_it_is_seen() {
     let (site, one) = site().await;
-    let mut two = site.stack(Clock::manual(NOW));
+    let mut two = site.stack(site.clock(NOW));
     two.start().await;
     one.put("a.png", &bytes(1, 10)).await.unwrap();
     // A crash right after the records went out, before any feed entry.
@@ -168,7 +168,7 @@ async fn a_version_without_any_feed_entry_reaches_the_other_gateways_once_it_is_
             one.fleet.get(slot).delete(&triplicate::asset::key::parse(&key).unwrap().key()).await.unwrap();
         }
     }
-    let mut three = site.stack(Clock::manual(NOW));
+    let mut three = site.stack(site.clock(NOW));
     tokio::time::advance(Duration::from_secs(90)).await;
     for stack in [&mut two, &mut three] {
         stack.look().await;

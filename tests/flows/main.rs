@@ -31,6 +31,7 @@ mod wiped;
 mod writes;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dated::Dated;
@@ -48,6 +49,8 @@ struct Site {
     faulty: Vec<Arc<Faulty>>,
     dated: Vec<Arc<Dated>>,
     clock: Clock,
+    /// Of the last gateway's dice.
+    seed: AtomicU64,
 }
 
 impl Site {
@@ -58,10 +61,15 @@ impl Site {
             .map(|name| Arc::new(Dated::new(disk(folder.path(), name, &clock), clock.clone())))
             .to_vec();
         let faulty = dated.iter().map(|dated| Arc::new(Faulty::new(dated.clone()))).collect();
-        Self { folder, faulty, dated, clock }
+        Self { folder, faulty, dated, clock, seed: AtomicU64::new(100) }
     }
 
-    /// Another gateway over the same providers, with an index and a clock of its own.
+    /// Another gateway's clock, with dice of its own that fall the same in every run.
+    fn clock(&self, start_unix_ms: u64) -> Clock {
+        Clock::seeded(start_unix_ms, self.seed.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Another gateway over the same providers, with an index and a clock of its own (see [`Site::clock`]).
     fn stack(&self, clock: Clock) -> Stack {
         self.stack_with_cache(clock, 0)
     }

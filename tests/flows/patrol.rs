@@ -3,7 +3,6 @@
 use std::fs;
 
 use triplicate::catalog::patrol::Patrol;
-use triplicate::clock::Clock;
 
 use crate::{NOW, assert_same_copies, bytes, site};
 
@@ -11,7 +10,7 @@ use crate::{NOW, assert_same_copies, bytes, site};
 async fn what_only_listings_show_becomes_known_and_is_completed() {
     let (site, stack) = site().await;
     stack.put("old.png", &bytes(1, 10)).await.unwrap();
-    let mut other = site.stack(Clock::manual(NOW + 60_000));
+    let mut other = site.stack(site.clock(NOW + 60_000));
     other.start().await;
     stack.put("new.png", &bytes(2, 100_000)).await.unwrap();
     stack.tasks.shut_down(std::time::Duration::from_secs(1)).await;
@@ -36,7 +35,7 @@ async fn what_only_listings_show_becomes_known_and_is_completed() {
 async fn a_patrol_goes_on_and_begins_again() {
     let (site, stack) = site().await;
     let patrol = Patrol::new(stack.catalog.clone());
-    let other = site.stack(Clock::manual(NOW));
+    let other = site.stack(site.clock(NOW));
     other.look().await;
     for round in 0..3 {
         let name = format!("{round}.png");

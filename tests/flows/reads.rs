@@ -264,7 +264,7 @@ async fn a_version_that_is_merely_listed_is_passed_over_at_once_unless_it_was_se
     let (old, new) = (bytes(1, 1_000), bytes(2, 1_000));
     stack.put("a.bin", &old).await.unwrap();
     let key = Key::part(stack.put("a.bin", &new).await.unwrap().record.version.upload, 0);
-    let others = [site.stack(Clock::manual(NOW)), site.stack(Clock::manual(NOW))];
+    let others = [site.stack(site.clock(NOW)), site.stack(Clock::manual(NOW))];
     for other in &others {
         other.look().await;
     }

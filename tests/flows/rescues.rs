@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Provider, Slot};
 use triplicate::read::{ReadError, Wanted};
@@ -128,7 +127,7 @@ async fn what_the_disk_cache_holds_is_served_after_a_restart_while_all_are_down(
     let disk_bytes = 64 << 20;
     let over = |state| {
         let providers = site.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
-        Stack::over(providers.collect(), Clock::manual(NOW), 0, disk_bytes, state)
+        Stack::over(providers.collect(), site.clock(NOW), 0, disk_bytes, state)
     };
     let mut first = over(tempfile::tempdir().unwrap());
     first.start().await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation};
 use triplicate::read::Wanted;
@@ -52,7 +51,7 @@ async fn a_cold_gateway_asks_once_for_all_who_want_the_same_name() {
     let (site, first) = site().await;
     let content = bytes(1, 50_000);
     first.put("a.bin", &content).await.unwrap();
-    let cold = site.stack(Clock::manual(NOW));
+    let cold = site.stack(site.clock(NOW));
     cold.look().await;
     let (reads_before, listings_before) = (reads(&site), listings(&site));
     // Virtual time passes when nothing is left to do, so that all wait for the first answer.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use triplicate::asset::key::SNAPSHOTS;
-use triplicate::clock::Clock;
 use triplicate::health::canary::{self, CanaryState};
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Slot};
@@ -62,7 +61,7 @@ async fn what_is_forged_damaged_unknown_or_unfinished_is_ignored() {
     for (what, harm, expected) in table {
         let (site, _one) = with_snapshot().await;
         harm(&site);
-        let mut cold = site.stack(Clock::manual(NOW));
+        let mut cold = site.stack(site.clock(NOW));
         cold.start().await;
         assert!(cold.catalog.is_ready() && cold.catalog.is_fresh(), "{what}");
         assert!(!came_with_its_record(&cold, "0.png").await, "{what}");
@@ -93,7 +92,7 @@ async fn a_chunk_that_one_provider_lost_or_damaged_comes_from_another() {
     let chunks = files(&site, "00000");
     std::fs::remove_file(&chunks[0]).unwrap();
     std::fs::write(&chunks[1], b"nonsense").unwrap();
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert!(came_with_its_record(&cold, "0.png").await);
     assert_right(&cold).await;
@@ -106,7 +105,7 @@ async fn a_provider_that_was_wiped_since_the_snapshot_holds_nothing() {
     site.wipe(Slot(2));
     let created = triplicate::clock::to_utc(NOW + 60_000);
     canary::write(one.fleet.get(Slot(2)).as_ref(), &KEY, created).await.unwrap();
-    let mut cold = site.stack(Clock::manual(NOW + 120_000));
+    let mut cold = site.stack(site.clock(NOW + 120_000));
     cold.look().await;
     cold.poll().await;
     assert!(came_with_its_record(&cold, "0.png").await);
@@ -121,7 +120,7 @@ async fn a_provider_without_its_canary_is_refilled_whenever_the_snapshot_is_load
     for load_first in [true, false] {
         let (site, _one) = with_snapshot().await;
         site.wipe(Slot(2));
-        let mut cold = site.stack(Clock::manual(NOW + 120_000));
+        let mut cold = site.stack(site.clock(NOW + 120_000));
         cold.look().await;
         if load_first {
             cold.poll().await;
@@ -138,7 +137,7 @@ async fn a_provider_without_its_canary_is_refilled_whenever_the_snapshot_is_load
 #[tokio::test(start_paused = true)]
 async fn what_is_lost_or_suspected_while_the_load_goes_on_is_not_claimed() {
     let (site, one) = with_snapshot().await;
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.look().await;
     site.faulty.iter().for_each(|faulty| faulty.set(Operation::Get, Fault::Delay(Duration::from_secs(3))));
     let mut pollers = std::mem::take(&mut cold.pollers);
@@ -162,7 +161,7 @@ async fn what_is_lost_or_suspected_while_the_load_goes_on_is_not_claimed() {
 async fn a_provider_that_was_away_during_the_load_loads_by_itself_later() {
     let (site, _one) = with_snapshot().await;
     site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.start().await;
     assert!(cold.catalog.is_ready() && cold.catalog.is_fresh());
     assert!(!cold.catalog.is_loaded(Slot(2)));
@@ -195,7 +194,7 @@ async fn nobody_writes_a_snapshot_of_an_index_that_may_lack_something() {
 #[tokio::test(start_paused = true)]
 async fn a_gateway_is_ready_after_ten_seconds_though_the_load_takes_longer() {
     let (site, _one) = with_snapshot().await;
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.look().await;
     site.faulty.iter().for_each(|faulty| faulty.set(Operation::Get, Fault::Delay(Duration::from_secs(4))));
     let mut poller = cold.pollers.remove(0);

@@ -42,7 +42,7 @@ pub(crate) fn snapshot_keys(keys: Vec<String>) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_gateway_without_its_state_folder_knows_all_from_a_snapshot() {
     let (site, one) = with_snapshot().await;
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     assert!(!cold.catalog.is_ready());
     cold.start().await;
     assert!(cold.catalog.is_ready() && cold.catalog.is_fresh());
@@ -70,7 +70,7 @@ async fn every_answer_is_right_while_the_load_goes_on() {
     one.writer.delete("1.png".parse().unwrap()).await.unwrap();
     one.put("4.png", &bytes(14, 100)).await.unwrap();
     one.put("new.png", &bytes(15, 100)).await.unwrap();
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.look().await;
     site.faulty
         .iter()
@@ -108,7 +108,7 @@ async fn a_tombstone_of_a_snapshot_is_not_told_while_its_successor_may_be_elsewh
     site.faulty[0].set(Operation::Put, Fault::Error(ErrorKind::Unavailable));
     one.put("4.png", &bytes(14, 100)).await.unwrap();
     site.faulty[0].heal();
-    let mut cold = site.stack(Clock::manual(NOW));
+    let mut cold = site.stack(site.clock(NOW));
     cold.look().await;
     cold.pollers[0].step().await.unwrap();
     assert!(came_with_its_record(&cold, "4.png").await);
@@ -141,7 +141,7 @@ async fn delay_feed_entries(stack: &Stack, name: &str, minutes: u64) {
 #[tokio::test(start_paused = true)]
 async fn late_feed_entries_are_found_by_a_cold_gateway_and_by_one_that_watches() {
     let (site, one) = with_snapshot().await;
-    let mut watching = site.stack(Clock::manual(NOW));
+    let mut watching = site.stack(site.clock(NOW));
     watching.start().await;
     // The half minute is over in which a poll would still list the minute of the write by itself.
     tokio::time::advance(Duration::from_secs(180)).await;
@@ -206,15 +206,15 @@ async fn an_index_or_a_snapshot_older_than_what_was_kept_is_not_used() {
     let (site, one) = with_snapshot().await;
     // Half of the retention of seven days.
     for (hours, usable) in [(83, true), (85, false)] {
-        let later = Clock::manual(NOW + hours * 3_600_000);
+        let later = site.clock(NOW + hours * 3_600_000);
         let mut cold = site.stack(later.clone());
         cold.start().await;
         assert_eq!(came_with_its_record(&cold, "0.png").await, usable, "{hours}");
         assert_eq!(cold.get("0.png").await.unwrap(), bytes(0, 100));
     }
-    let two = site.restart(one, Clock::manual(NOW + 83 * 3_600_000));
+    let two = site.restart(one, site.clock(NOW + 83 * 3_600_000));
     assert!(two.catalog.is_ready());
-    let three = site.restart(two, Clock::manual(NOW + 85 * 3_600_000));
+    let three = site.restart(two, site.clock(NOW + 85 * 3_600_000));
     assert!(!three.catalog.is_ready() && three.catalog.is_empty().await);
 }
 
@@ -280,7 +280,7 @@ async fn an_audit_takes_a_snapshot_for_our_own() {
         json: false,
         state_dir: state.path().to_owned(),
     };
-    let clock = Clock::manual(NOW + 7_200_000);
+    let clock = Clock::seeded(NOW + 7_200_000, 2);
     assert_eq!(audit::run(one.fleet.clone(), KEY, clock, options).await, 0);
     let report = std::fs::read_to_string(report).unwrap();
     assert_eq!(report.lines().count(), 1, "{report}");

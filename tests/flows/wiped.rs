@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Slot};
 use triplicate::read::{ReadError, Wanted};
+use triplicate::retention::Brake;
 use triplicate::write::PutRequest;
 
-use crate::stack::{Stack, request};
+use crate::stack::{RETENTION, Stack, request};
 use crate::{NOW, Site, assert_same_copies, bytes, site};
 
 fn at_a_majority(name: &str) -> PutRequest {
@@ -25,7 +25,7 @@ async fn stored_and_wiped(site: &Site, stack: &Stack, seed: u64) {
 }
 
 async fn gateway(site: &Site, ahead_ms: u64) -> Stack {
-    let mut stack = site.stack(Clock::manual(NOW + ahead_ms));
+    let mut stack = site.stack(site.clock(NOW + ahead_ms));
     stack.start().await;
     stack
 }
@@ -56,7 +56,7 @@ async fn a_tombstone_beside_it_makes_no_404() {
     stack.put("a.png", &bytes(1, 10)).await.unwrap();
     stack.writer.delete("a.png".parse().unwrap()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let other = site.stack(Clock::manual(NOW));
+    let other = site.stack(site.clock(NOW));
     other.look().await;
     stored_and_wiped(&site, &stack, 2).await;
     assert_eq!(other.get("a.png").await.unwrap(), bytes(2, 10));
@@ -67,7 +67,7 @@ async fn who_asks_to_be_sure_gets_no_older_version() {
     let (site, stack) = site().await;
     stack.put("a.png", &bytes(1, 10)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let other = site.stack(Clock::manual(NOW));
+    let other = site.stack(site.clock(NOW));
     other.look().await;
     stored_and_wiped(&site, &stack, 2).await;
     let wanted = Wanted { version: None, revalidate: true };
@@ -100,7 +100,7 @@ async fn parts_from_before_it_are_made_again() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_comes_before_the_records_hides_nothing_afterwards() {
     let (site, stack) = site().await;
-    let other = site.stack(Clock::manual(NOW));
+    let other = site.stack(site.clock(NOW));
     other.look().await;
     for slot in [1, 2] {
         site.faulty[slot].queue(Operation::Put, Fault::Delay(Duration::ZERO));
@@ -179,7 +179,7 @@ async fn the_feed_that_is_left_of_it_vouches_for_no_copy() {
     for gone in ["c/blobs", "c/canary"] {
         std::fs::remove_dir_all(site.folder.path().join(gone)).unwrap();
     }
-    let mut fresh = site.stack(Clock::manual(NOW + 60_000));
+    let mut fresh = site.stack(site.clock(NOW + 60_000));
     fresh.look().await;
     // The first try of a refill is given up at the start, the names are loaded, and then it is tried again.
     site.faulty[2].set(Operation::Put, Fault::Hang);
@@ -191,4 +191,20 @@ async fn the_feed_that_is_left_of_it_vouches_for_no_copy() {
     fresh.repairer.establish().await;
     assert!(site.folder.path().join("c/canary/c").is_file());
     assert_same_copies(&fresh).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_wiped_soon_after_removals_is_refilled() {
+    let (site, mut stack) = crate::retention::site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    stack.put("a.png", &bytes(2, 10)).await.unwrap();
+    crate::retention::later(&mut stack, RETENTION * 2).await;
+    let report = stack.retention.round(Brake::Stop, false).await;
+    assert!(report.is_done() && report.lines()[2].contains("1 of 1"), "{report:?}");
+    // What was removed a moment ago is still known, as expired, until the next round forgets it.
+    site.wipe(Slot(2));
+    stack.look().await;
+    stack.heal().await;
+    assert!(stack.fleet.slots().all(|slot| stack.monitor.board().is_writable(slot)), "the canary is written");
+    assert_same_copies(&stack).await;
 }

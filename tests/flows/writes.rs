@@ -54,6 +54,19 @@ async fn one_provider_down_is_two_copies_and_repair_makes_the_third() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_all_copies_waits_for_a_slow_one_in_mid_body() {
+    let content = bytes(1, 3 * triplicate::asset::PART_BYTES as usize);
+    for wait_all in [true, false] {
+        let (site, stack) = site().await;
+        site.faulty[2].set(Operation::Put, Fault::Delay(Duration::from_millis(5_500)));
+        let mut put = request("large.bin");
+        put.wait_all = wait_all;
+        let receipt = stack.put_request(put, &content).await.unwrap();
+        assert_eq!(receipt.copies[2].1 == CopyState::Stored, wait_all, "{receipt:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_providers_down_commit_nothing() {
     let (site, stack) = site().await;
     let before = stack.keys(Slot(0)).await;
@@ -202,7 +215,7 @@ async fn a_clock_that_most_providers_call_wrong_writes_nothing_and_reads_on() {
 async fn a_version_from_the_far_future_orders_its_name_and_no_other() {
     let (site, stack) = site().await;
     let century = 100 * 365 * 86_400_000;
-    let future = site.stack(triplicate::clock::Clock::manual(crate::NOW + century));
+    let future = site.stack(site.clock(crate::NOW + century));
     future.look().await;
     let far = future.put("a.png", &bytes(1, 10)).await.unwrap().record.version;
     let next = stack.put("a.png", &bytes(2, 10)).await.unwrap().record.version;

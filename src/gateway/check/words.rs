@@ -80,7 +80,9 @@ fn meaning(error: ErrorKind, operation: Operation, kind: &str) -> (&'static str,
                 "bunny" => {
                     "the storage zone does not exist: create it, or check `zone` and the region in `endpoint`"
                 }
-                _ => "the folder does not exist and cannot be made: check `path`",
+                _ => {
+                    "the folder does not exist and cannot be made: check `path`, and whether the disk is mounted"
+                }
             },
         ),
         ErrorKind::Throttled => ("reach", "it is asked too much of: try again later, or raise its limits"),

@@ -14,9 +14,10 @@ use crate::telemetry::Telemetry;
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 8 << 20;
 
+/// The dice fall the same in every run: one plan in a hundred explores.
 fn board(providers: usize) -> Board {
     let names = (0..providers).map(|index| (ProviderId::new(&format!("disk-{index}")), "disk"));
-    Board::new(names.collect(), Clock::manual(1_795_345_530_000), Telemetry::new())
+    Board::new(names.collect(), Clock::seeded(1_795_345_530_000, 1), Telemetry::new())
 }
 
 const fn ms(milliseconds: u64) -> Duration {

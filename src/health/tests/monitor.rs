@@ -38,7 +38,7 @@ impl Watch {
     /// One provider with its canary and a fault switch.
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(NOW);
+        let clock = Clock::seeded(NOW, 1);
         let settings = DiskSettings { path: folder.path().to_owned() };
         let disk = DiskProvider::new(ProviderId::new("disk-a"), settings, clock.clone()).unwrap();
         let faulty = Arc::new(Faulty::new(Arc::new(disk)));

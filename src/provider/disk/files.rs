@@ -45,14 +45,17 @@ pub(super) enum Found {
 }
 
 impl Root {
-    /// Opens the folder, makes it where it is missing, and removes what crashed writers left behind.
-    pub(super) fn open(path: &Path, now_unix_ms: u64) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+    /// Names the folder; see [`Root::prepare`].
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
         // Relative paths would move with the working directory.
-        let slots = Arc::new(Semaphore::new(CALLS_MAX));
-        let root = Self { path: fs::canonicalize(path)?, slots };
-        root.make(&root.path.join(TEMPORARY))?;
-        for left in fs::read_dir(root.path.join(TEMPORARY))? {
+        Ok(Self { path: std::path::absolute(path)?, slots: Arc::new(Semaphore::new(CALLS_MAX)) })
+    }
+
+    /// Makes the folder where it is missing, and removes what crashed writers left behind.
+    pub(super) fn prepare(&self, now_unix_ms: u64) -> io::Result<()> {
+        fs::create_dir_all(&self.path)?;
+        self.make(&self.path.join(TEMPORARY))?;
+        for left in fs::read_dir(self.path.join(TEMPORARY))? {
             let left = left?;
             let changed = left.metadata().and_then(|metadata| metadata.modified());
             let now = UNIX_EPOCH + Duration::from_millis(now_unix_ms);
@@ -61,7 +64,7 @@ impl Root {
                 let _ = fs::remove_file(left.path());
             }
         }
-        Ok(root)
+        Ok(())
     }
 
     /// Returns the folder's path.
@@ -123,7 +126,9 @@ impl Root {
     ) -> io::Result<impl Iterator<Item = io::Result<Found>> + use<'a>> {
         let place = self.place(dir)?;
         let is_root = place == self.path;
-        let read = match fs::symlink_metadata(&place).and_then(|at| {
+        // The root itself may be reached through a link, nothing below it.
+        let metadata = if is_root { fs::metadata(&place) } else { fs::symlink_metadata(&place) };
+        let read = match metadata.and_then(|at| {
             if at.is_dir() { fs::read_dir(&place) } else { Err(io::ErrorKind::NotADirectory.into()) }
         }) {
             Ok(read) => Some(read),

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use self::files::{Found, Root};
 use super::error::BuildError;
@@ -53,17 +54,22 @@ pub struct DiskProvider {
 impl DiskProvider {
     /// Opens a folder, makes it where it is missing, and clears away what crashed writes left behind.
     ///
+    /// A folder that cannot be used now fails call by call, as a provider that is down does: the others serve.
+    ///
     /// # Errors
     ///
-    /// The folder cannot be made.
+    /// The path is empty, or the working directory is gone.
     pub fn new(
         id: ProviderId,
         settings: DiskSettings,
         clock: Clock,
     ) -> std::result::Result<Self, BuildError> {
-        let root = Root::open(&settings.path, clock.unix_ms()).map_err(|error| {
-            BuildError::new(format!("the folder {} cannot be made: {error}", settings.path.display()))
+        let root = Root::new(&settings.path).map_err(|error| {
+            BuildError::new(format!("{} is no path of a folder: {error}", settings.path.display()))
         })?;
+        if let Err(error) = root.prepare(clock.unix_ms()) {
+            warn!(provider = %id, folder = %root.path().display(), %error, "the folder cannot be used");
+        }
         Ok(Self { id, root: Arc::new(root), clock })
     }
 
@@ -216,7 +222,7 @@ async fn run<T: Send + 'static>(
     match tokio::time::timeout(limit, running).await {
         Ok(Ok((Ok(done), ..))) => Ok(done),
         Ok(Ok((Err(_), true, root))) => {
-            error(ErrorKind::NoContainer, format!("the folder {} is gone", root.path().display()))
+            error(ErrorKind::NoContainer, format!("there is no folder {}", root.path().display()))
         }
         Ok(Ok((Err(failed), false, _))) => error(kind_of(&failed), failed.to_string()),
         Ok(Err(join)) => error(ErrorKind::Unavailable, join.to_string()),

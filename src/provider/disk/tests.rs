@@ -59,6 +59,26 @@ async fn a_root_that_is_gone_is_a_missing_container() {
 }
 
 #[tokio::test]
+async fn a_root_that_cannot_be_used_fails_call_by_call_until_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("disk");
+    fs::write(&root, "a file where the folder should be").unwrap();
+    let (provider, key) = (provider(&root), key());
+    let kinds = [
+        provider.put(&key, &payload(), "text/plain").await.unwrap_err().kind,
+        provider.stat(&key).await.unwrap_err().kind,
+        provider.list_dir("").await.unwrap_err().kind,
+        provider.list_tree("").try_collect::<Vec<_>>().await.unwrap_err().kind,
+    ];
+    assert_eq!(kinds, [ErrorKind::NoContainer; 4]);
+    fs::remove_file(&root).unwrap();
+    fs::create_dir(folder.path().join("mounted")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("mounted"), &root).unwrap();
+    provider.put(&key, &payload(), "text/plain").await.unwrap();
+    assert_eq!(provider.list_dir("").await.unwrap().dirs, ["blobs"]);
+}
+
+#[tokio::test]
 async fn alien_files_are_listed_and_links_and_unfinished_files_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let provider = provider(folder.path());
