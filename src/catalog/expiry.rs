@@ -99,6 +99,17 @@ impl Index {
         Ok(statement.query_row([upload.to_bytes()], |_| Ok(())).optional()?.is_some())
     }
 
+    fn is_deleted(&self, upload: UploadId) -> Result<bool, IndexError> {
+        let db = self.reader().lock();
+        let mut statement = db.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM versions AS it JOIN versions AS tombstone
+                 ON tombstone.name = it.name AND tombstone.kind = 0
+                 AND (tombstone.ord, tombstone.upload) > (it.ord, it.upload)
+             WHERE it.upload = ?1)",
+        )?;
+        Ok(statement.query_row([upload.to_bytes()], |row| row.get(0))?)
+    }
+
     fn has_record(&self, name: NameHash, version: Version) -> Result<bool, IndexError> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
@@ -187,11 +198,32 @@ impl Catalog {
     ///
     /// The index cannot be read.
     pub async fn unknown_uploads(&self, uploads: Vec<UploadId>) -> Result<Vec<UploadId>, IndexUnusable> {
+        self.uploads_that(uploads, |index, upload| Ok(!index.knows_upload(upload)?)).await
+    }
+
+    /// Keeps, of these uploads, those of versions below a tombstone, and those that a fresh index does not know.
+    ///
+    /// # Errors
+    ///
+    /// The index cannot be read.
+    pub async fn deleted_uploads(&self, uploads: Vec<UploadId>) -> Result<Vec<UploadId>, IndexUnusable> {
+        let is_fresh = self.is_fresh();
+        let is_deleted = move |index: &Index, upload| {
+            Ok(index.is_deleted(upload)? || (is_fresh && !index.knows_upload(upload)?))
+        };
+        self.uploads_that(uploads, is_deleted).await
+    }
+
+    async fn uploads_that(
+        &self,
+        uploads: Vec<UploadId>,
+        test: impl Fn(&Index, UploadId) -> Result<bool, IndexError> + Send + 'static,
+    ) -> Result<Vec<UploadId>, IndexUnusable> {
         let inner = self.0.clone();
         self.blocking(move || {
-            let known = uploads.into_iter().map(|upload| Ok((upload, inner.index.knows_upload(upload)?)));
-            let known = known.collect::<Result<Vec<_>, IndexError>>()?;
-            Ok(known.into_iter().filter(|(_, known)| !known).map(|(upload, _)| upload).collect())
+            let judged = uploads.into_iter().map(|upload| Ok((upload, test(&inner.index, upload)?)));
+            let judged = judged.collect::<Result<Vec<_>, IndexError>>()?;
+            Ok(judged.into_iter().filter(|(_, passes)| *passes).map(|(upload, _)| upload).collect())
         })
         .await
     }

@@ -40,7 +40,7 @@ pub(super) async fn purge(loaded: Loaded, name: &AssetName, json: bool) -> u8 {
             EXIT_FINE,
             "gone: no provider has a version of it; the tombstone stays until retention removes it",
         ),
-        Ending::Unknown => (EXIT_FINE, "gone: a majority of the providers knows of no such name"),
+        Ending::Unknown => (EXIT_FINE, "gone: no provider knows of such a name"),
         Ending::Interrupted => (EXIT_LEFT, "interrupted: something could not be reached; run it again"),
     };
     print(&if json {
@@ -64,6 +64,11 @@ fn shown(pass: &Pass, json: bool) -> String {
             "{}: {} versions found, {} objects removed",
             cleared.provider, cleared.versions, cleared.objects
         ),
+    }));
+    lines.extend(pass.watching_for_seconds.map(|seconds| {
+        format!(
+            "a provider lacked what another one had: a copy on its way to it is waited for, {seconds} s more"
+        )
     }));
     lines.extend(pass.again_in_seconds.map(|seconds| format!("looking again in {seconds} s")));
     lines.join("\n")

@@ -9,6 +9,7 @@ use super::Parts;
 use crate::catalog::feed::FeedPoller;
 use crate::catalog::patrol::{self, Patrol};
 use crate::catalog::snapshot::{self, Snapshots};
+use crate::read::CacheSweep;
 use crate::{repair, retention};
 
 /// How long the first look at the canaries may hold up the start.
@@ -17,6 +18,8 @@ const FIRST_LOOK_PATIENCE: Duration = Duration::from_secs(3);
 const ESTABLISH_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at what only metrics show.
 const GAUGES_EVERY: Duration = Duration::from_secs(15);
+/// Between two of the 256 steps of a sweep of the caches.
+const SWEEP_CACHES_EVERY: Duration = Duration::from_secs(1);
 /// Between two readings of records that the index lacks.
 const RECORDS_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at whether traffic may be taken.
@@ -75,7 +78,22 @@ impl Parts {
             let catalog = catalog.clone();
             async move { catalog.check_ready() }
         });
+        self.sweep_caches();
         self.watch_gauges();
+    }
+
+    fn sweep_caches(&self) {
+        let sweep = CacheSweep::new(self.catalog.clone(), self.cache.clone(), self.disk.clone());
+        let sweep = Arc::new(sweep);
+        self.tasks.spawn_periodic("cache sweep", SWEEP_CACHES_EVERY, move || {
+            let sweep = sweep.clone();
+            async move {
+                // An index that fails says so itself.
+                if let Ok(uploads @ 1..) = sweep.step().await {
+                    info!(uploads, "what was deleted leaves the disk cache");
+                }
+            }
+        });
     }
 
     fn watch_gauges(&self) {

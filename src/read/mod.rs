@@ -21,6 +21,7 @@ mod body;
 mod flight;
 mod ledger;
 mod resolve;
+mod sweep;
 mod upstream;
 
 use std::ops::Range;
@@ -48,6 +49,8 @@ use attempt::{Attempt, NoBlock};
 use flight::Flights;
 use resolve::Evidence;
 use upstream::Upstream;
+
+pub use sweep::CacheSweep;
 
 /// When a client should ask again after a read that nobody could answer.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -20,6 +20,7 @@
 
 mod doubts;
 pub mod establish;
+mod losses;
 mod postponed;
 mod progress;
 mod round;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::asset::{Key, Kind, RecordKey, Version};
+use crate::asset::{Key, RecordKey, Version};
 use crate::catalog::{Catalog, IndexedVersion};
 use crate::clock::{Clock, Lately};
 use crate::health::monitor::Monitor;
@@ -109,6 +110,8 @@ enum Attempt {
     Later,
     /// All other providers say that they lack it, or it must not be touched.
     Hopeless,
+    /// The version was taken down, and the index knows of it no more.
+    Gone,
     /// The target, or the local index, failed: nothing more is tried there in this step.
     Failed,
 }
@@ -181,10 +184,15 @@ impl Repairer {
         let round = Round::new(self, mode);
         let mut passed_over = 0;
         let mut whole = true;
+        let mut before = targets.len();
         loop {
             let failed = round.failed();
             let left: Vec<_> = targets.iter().copied().filter(|slot| !failed.contains(slot)).collect();
             whole &= failed.is_empty();
+            if left.len() < before {
+                // Of those that are left other versions lack copies, so there is another number to pass over.
+                (before, passed_over) = (left.len(), 0);
+            }
             if left.is_empty() || round.is_over() {
                 break;
             }
@@ -250,30 +258,11 @@ impl Repairer {
                     }
                     MendError::NoSource { last: Some(SourceError::Damaged { .. }), .. }
                     | MendError::Refused(_) => self.give_up(row, slot),
-                    MendError::NoSource { .. } if self.is_lost(row, slot).await => self.give_up(row, slot),
+                    MendError::NoSource { .. } if self.is_lost(row, slot).await => self.lose(row, slot).await,
                     MendError::NoSource { .. } => Attempt::Later,
                 }
             }
         }
-    }
-
-    fn give_up(&self, row: &IndexedVersion, slot: Slot) -> Attempt {
-        self.0.hopeless.insert((row.version, slot));
-        self.event(slot, EventKind::RepairFailed, format!("{}: nobody has the right bytes", row.version));
-        Attempt::Hopeless
-    }
-
-    /// Tells whether every other provider answers that it has no copy of a version. One that does not answer
-    /// may have it.
-    async fn is_lost(&self, row: &IndexedVersion, target: Slot) -> bool {
-        let at = Key::record(row.name, row.version, row.kind);
-        let first = Key::part(row.version.upload, 0);
-        let others = self.parts().fleet.iter().filter(|(slot, _)| *slot != target);
-        let lacks = others.map(async |(_, provider)| {
-            let lacks = async |key| provider.stat(key).await.is_err_and(|failure| failure.is_not_found());
-            lacks(&at).await || (row.kind == Kind::Put && lacks(&first).await)
-        });
-        futures::future::join_all(lacks).await.into_iter().all(|lacks| lacks)
     }
 
     async fn restore(

@@ -54,7 +54,7 @@ impl<'a> Round<'a> {
         let attempts: Vec<_> = stream::iter(attempts).buffer_unordered(turns::AT_ONCE_MAX).collect().await;
         let left: HashSet<_> = attempts
             .iter()
-            .filter(|(_, attempt)| *attempt != Attempt::Made)
+            .filter(|(_, attempt)| !matches!(attempt, Attempt::Made | Attempt::Gone))
             .map(|(version, _)| *version)
             .collect();
         let later = attempts.iter().any(|(_, attempt)| matches!(attempt, Attempt::Later | Attempt::Failed));
@@ -86,7 +86,7 @@ impl<'a> Round<'a> {
         match attempt {
             Attempt::Made => self.made(slot),
             Attempt::Failed => _ = self.failed.lock().insert(slot),
-            Attempt::Later | Attempt::Hopeless => {}
+            Attempt::Later | Attempt::Hopeless | Attempt::Gone => {}
         }
         attempt
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use backon::Retryable;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::asset::{Kind, NameHash, Version, blocks, parts};
 use crate::catalog::KnownVersion;
 use crate::provider::Provider;
 use crate::provider::race::Entrant;
+use crate::replica::retry::{retrying, schedule};
 
 /// How many folders are listed at the same time.
 const LISTINGS_AT_ONCE: usize = 8;
@@ -62,7 +64,10 @@ impl Retention {
     /// Waits unless every provider proves to have been itself since `asked`.
     pub(super) async fn all_are_themselves(&self, asked: Instant) -> Result<(), Wait> {
         for slot in self.parts().fleet.slots() {
-            if !self.parts().monitor.confirm(slot, asked).await {
+            let confirm =
+                || async { self.parts().monitor.confirm(slot, asked).await.then_some(()).ok_or(()) };
+            // One look that fails must not undo the work of an hour.
+            if confirm.retry(schedule()).await.is_err() {
                 return Err(self.wait(slot, "has not proved to be itself"));
             }
         }
@@ -82,7 +87,8 @@ impl Retention {
         name: NameHash,
     ) -> Result<Vec<(Version, Kind, Option<u64>)>, Wait> {
         self.0.pace.take(1).await;
-        let listing = provider.list_dir(&key::name_dir(name)).await?;
+        let dir = key::name_dir(name);
+        let listing = retrying(|| provider.list_dir(&dir)).await?;
         let record = |entry: &crate::provider::Entry| match key::parse(&entry.key) {
             Some(KeyKind::Record { name: of, version, kind }) if of == name => {
                 Some((version, kind, entry.modified_unix_ms))
@@ -132,7 +138,8 @@ impl Retention {
         for (slot, provider) in self.parts().fleet.iter() {
             let Some(copy) = looked.view.shelves[slot.0].copies.get_mut(&version) else { continue };
             self.0.pace.take(1).await;
-            let listing = provider.list_dir(&key::blob_dir(version.upload)).await?;
+            let dir = key::blob_dir(version.upload);
+            let listing = retrying(|| provider.list_dir(&dir)).await?;
             let sizes: BTreeMap<_, _> =
                 listing.entries.iter().map(|entry| (entry.key.as_str(), entry.bytes)).collect();
             copy.complete &= wanted.iter().all(|(key, bytes)| sizes.get(key.as_str()) == Some(bytes));

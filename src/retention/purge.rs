@@ -16,8 +16,20 @@ use super::Retention;
 use super::remove::{Doomed, First};
 use crate::asset::key::{self, KeyKind};
 use crate::asset::{Kind, NameHash, Version};
+use crate::catalog::Sighting;
 use crate::health::canary::CanaryState;
 use crate::provider::{Provider, ProviderError, Slot};
+
+/// What one pass found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Clearing {
+    /// Every provider answers, and none lists anything of the name.
+    Nothing,
+    /// There is something of the name, or may be, and no tombstone that a majority lists: nothing was removed.
+    NotDeleted(Vec<Cleared>),
+    /// What lay below the tombstone was removed wherever it was found.
+    Below(Vec<Cleared>),
+}
 
 /// What one pass came to at one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +42,9 @@ pub struct Cleared {
     pub objects: u64,
     /// Why it is not known to be clear, where it is not.
     pub failure: Option<String>,
+    /// Which versions it listed below the tombstone, if it answered.
+    #[serde(skip)]
+    pub listed: Option<BTreeSet<Version>>,
 }
 
 impl Cleared {
@@ -44,9 +59,7 @@ type Listed = BTreeMap<Version, (Kind, Option<u64>)>;
 impl Retention {
     /// Removes everything of a name below its newest tombstone that a majority lists, or below `written`, which
     /// a majority has just confirmed, at every provider that answers.
-    ///
-    /// `None` when a majority answers and lists no such tombstone: then nothing is removed.
-    pub async fn clear(&self, name: NameHash, written: Option<Version>) -> Option<Vec<Cleared>> {
+    pub async fn clear(&self, name: NameHash, written: Option<Version>) -> Clearing {
         let listings = join_all(self.parts().fleet.slots().map(|slot| self.listed(slot, name))).await;
         let known = self.parts().catalog.known(name).await;
         let mut versions: BTreeSet<(Version, Kind)> =
@@ -59,32 +72,44 @@ impl Retention {
         };
         let tombstones = versions.iter().filter(|(_, kind)| *kind == Kind::Del).map(|(version, _)| *version);
         let Some(tombstone) = tombstones.filter(is_committed).chain(written).max() else {
-            // With too few answers there may be one that has been there for long.
-            return (answered.len() < majority).then(|| self.unclear(listings));
+            if answered.len() == listings.len() && answered.iter().all(|listed| listed.is_empty()) {
+                return Clearing::Nothing;
+            }
+            return Clearing::NotDeleted(self.not_deleted(name, listings).await);
         };
         versions.retain(|(version, _)| *version < tombstone);
-        let clearing = self.parts().fleet.slots().zip(listings).map(|(slot, listing)| {
+        let clearing = self.parts().fleet.slots().zip(&listings).map(|(slot, listing)| {
             let versions = &versions;
             async move {
-                let provider = self.parts().fleet.id(slot).to_string();
                 match listing {
-                    Ok(listed) => self.clear_at(slot, name, versions, &listed, tombstone).await,
-                    Err(failure) => Cleared { provider, versions: 0, objects: 0, failure: Some(failure) },
+                    Ok(listed) => self.clear_at(slot, name, versions, listed, tombstone).await,
+                    Err(failure) => self.failed_at(slot, 0, failure.clone()),
                 }
             }
         });
-        Some(join_all(clearing).await)
+        Clearing::Below(join_all(clearing).await)
     }
 
-    /// Says of all providers that nothing was removed.
-    fn unclear(&self, listings: Vec<Result<Listed, String>>) -> Vec<Cleared> {
-        let unclear = self.parts().fleet.slots().zip(listings).map(|(slot, listing)| Cleared {
-            provider: self.parts().fleet.id(slot).to_string(),
-            versions: listing.as_ref().map_or(0, BTreeMap::len),
-            objects: 0,
-            failure: Some(listing.err().unwrap_or_else(|| "waits for a majority to answer".to_owned())),
-        });
-        unclear.collect()
+    /// Says of all providers that nothing was removed. The index takes note of what they list, so that the next
+    /// tombstone is written for its sake.
+    async fn not_deleted(&self, name: NameHash, listings: Vec<Result<Listed, String>>) -> Vec<Cleared> {
+        let listed = listings.iter().filter_map(|listing| listing.as_ref().ok()).flatten();
+        let seen = listed.map(|(version, (kind, _))| Sighting::listed(name, *version, *kind)).collect();
+        // An index that cannot take it is no worse than none.
+        let _ = self.parts().catalog.apply(seen).await;
+        let of = |(slot, listing): (Slot, Result<Listed, String>)| match listing {
+            Err(failure) => self.failed_at(slot, 0, failure),
+            Ok(listed) if listed.is_empty() => {
+                self.failed_at(slot, 0, "nothing is here; the others are waited for".to_owned())
+            }
+            Ok(listed) => self.failed_at(slot, listed.len(), "a majority has no tombstone yet".to_owned()),
+        };
+        self.parts().fleet.slots().zip(listings).map(of).collect()
+    }
+
+    fn failed_at(&self, slot: Slot, versions: usize, failure: String) -> Cleared {
+        let provider = self.parts().fleet.id(slot).to_string();
+        Cleared { provider, versions, objects: 0, failure: Some(failure), listed: None }
     }
 
     async fn clear_at(
@@ -96,16 +121,25 @@ impl Retention {
         tombstone: Version,
     ) -> Cleared {
         let provider = self.parts().fleet.get(slot).as_ref();
-        let below = listed.range(..tombstone).count();
-        let mut cleared =
-            Cleared { provider: provider.id().to_string(), versions: below, objects: 0, failure: None };
+        let below: BTreeSet<_> = listed.range(..tombstone).map(|(version, _)| *version).collect();
+        let mut cleared = Cleared {
+            provider: provider.id().to_string(),
+            versions: below.len(),
+            objects: 0,
+            failure: None,
+            listed: Some(below),
+        };
         for (version, kind) in versions {
             let stored_ms = listed.get(version).and_then(|(_, stored_ms)| *stored_ms);
             let is_listed = listed.contains_key(version);
             let doomed = Doomed { name, version: *version, kind: *kind, listed: is_listed, stored_ms };
             match doomed.remove_from(provider, First::Bytes, &self.0.pace).await {
                 Ok(objects) => cleared.objects += objects,
-                Err(failure) => cleared.failure = Some(failure.to_string()),
+                Err(failure) => {
+                    // What failed once fails again; the next pass goes on.
+                    cleared.failure = Some(failure.to_string());
+                    break;
+                }
             }
         }
         cleared

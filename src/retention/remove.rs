@@ -16,6 +16,7 @@ use crate::asset::key::{self, KeyKind};
 use crate::asset::{Key, Kind, NameHash, UploadId, Version};
 use crate::provider::{Provider, Result};
 use crate::replica::pace::Pace;
+use crate::replica::retry::retrying;
 
 /// How many minutes before its record a feed entry may be filed, where clocks were measured badly.
 const MINUTES_BEFORE: u64 = 1;
@@ -78,7 +79,8 @@ impl Doomed {
         let mut found = Vec::new();
         for minute in stored.saturating_sub(MINUTES_BEFORE)..=stored.saturating_add(MINUTES_AFTER) {
             pace.take(1).await;
-            let listing = provider.list_dir(&key::feed_dir(minute)).await?;
+            let dir = key::feed_dir(minute);
+            let listing = retrying(|| provider.list_dir(&dir)).await?;
             let wanted = Key::feed(minute, self.name, self.version, self.kind);
             if listing.entries.iter().any(|entry| entry.key == wanted.as_str()) {
                 found.push(wanted);
@@ -102,7 +104,8 @@ impl Doomed {
 /// The provider failed; some of it may be gone.
 pub(super) async fn remove_blob(provider: &dyn Provider, upload: UploadId, pace: &Pace) -> Result<u64> {
     pace.take(1).await;
-    let listing = provider.list_dir(&key::blob_dir(upload)).await?;
+    let dir = key::blob_dir(upload);
+    let listing = retrying(|| provider.list_dir(&dir)).await?;
     let ours = |text: &str| {
         let kind = key::parse(text)?;
         let is_part = match &kind {
@@ -130,5 +133,5 @@ pub(super) async fn remove_blob(provider: &dyn Provider, upload: UploadId, pace:
 
 async fn delete(provider: &dyn Provider, key: &Key, pace: &Pace) -> Result<u64> {
     pace.take(1).await;
-    provider.delete(key).await.map(|()| 1)
+    retrying(|| provider.delete(key)).await.map(|()| 1)
 }

@@ -91,8 +91,10 @@ async fn try_put(
     quorum: &mut Quorum,
 ) -> Result<(Arc<Commit>, Receipt), WriteError> {
     let name = request.name.hash();
-    let (ingested, survey) =
-        tokio::try_join!(ingest::ingest(request, body, quorum, &parts.clock), survey(parts, name))?;
+    let (ingested, survey) = tokio::try_join!(
+        ingest::ingest(request, body, quorum, &parts.clock, parts.patience),
+        survey(parts, name)
+    )?;
     let deadline = ingested.arrived + parts.patience;
     check(parts, request, &survey).await?;
     quorum.bytes_stored(deadline).await?;

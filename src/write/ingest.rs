@@ -1,6 +1,7 @@
 //! Receives a body: cuts it into blocks and parts, hashes it once, and hands full parts to the quorum.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -31,6 +32,7 @@ pub(super) async fn ingest(
     mut body: BodyStream,
     quorum: &mut Quorum,
     clock: &Clock,
+    patience: Duration,
 ) -> Result<Ingested, WriteError> {
     let mut intake = Intake::new(request);
     while let Some(chunk) = body.next().await {
@@ -50,7 +52,9 @@ pub(super) async fn ingest(
     if request.content_length.is_some_and(|length| length != intake.bytes) {
         return Err(WriteError::BodyBroken(format!("{} bytes came", intake.bytes)));
     }
-    intake.finish(request, quorum, clock.now()).await
+    let arrived = clock.now();
+    quorum.body_arrived(arrived + patience / 2);
+    intake.finish(request, quorum, arrived).await
 }
 
 /// A body on its way in.

@@ -30,8 +30,9 @@ pub(super) struct QuorumLost(pub String);
 /// All pipelines of one write.
 pub(super) struct Quorum {
     majority: usize,
-    /// How long one that is behind is waited for.
+    /// How long one that is behind is waited for, and until when, so that time is left for the record.
     lag_patience: Duration,
+    lag_until: Option<Instant>,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
     /// How many parts were handed out.
@@ -95,7 +96,12 @@ impl Quorum {
                 }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lag_patience, lanes, events, parts: 0 }
+        Self { majority: parts.fleet.majority(), lag_patience, lag_until: None, lanes, events, parts: 0 }
+    }
+
+    /// Takes note that the body is all there: until `half_time` one that is behind may be waited for.
+    pub(super) fn body_arrived(&mut self, half_time: Instant) {
+        self.lag_until = Some(half_time);
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -131,7 +137,9 @@ impl Quorum {
                 () = give_up => break,
             }
             if took.len() >= self.majority && behind_at.is_none() {
-                behind_at = Some(Instant::now() + self.lag_patience);
+                let now = Instant::now();
+                let latest = self.lag_until.map(|until| until.max(now + LAG_PATIENCE));
+                behind_at = Some((now + self.lag_patience).min(latest.unwrap_or(now + self.lag_patience)));
             }
         }
         drop(sends);

@@ -8,11 +8,14 @@ use triplicate::asset::key;
 use triplicate::gateway::purge::{Ending, Pass, purge};
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Provider, Slot};
-use triplicate::read::{ReadError, Wanted};
+use triplicate::read::{CacheSweep, ReadError, Wanted};
 use triplicate::retention::Brake;
+use triplicate::retention::purge::{Cleared, Clearing};
+use triplicate::telemetry::EventKind;
+use triplicate::write::PutRequest;
 
-use crate::retention::{HOUR, keys, later, name, remove, site};
-use crate::stack::{RETENTION, Stack};
+use crate::retention::{HOUR, TRIES, keys, later, name, remove, site};
+use crate::stack::{RETENTION, Stack, request};
 use crate::{Site, bytes};
 
 async fn run(
@@ -120,7 +123,9 @@ async fn a_crash_of_a_purge_is_finished_by_the_next_one() {
         for _ in 0..step {
             site.faulty[0].queue(Operation::Delete, Fault::Delay(Duration::ZERO));
         }
-        site.faulty[0].queue(Operation::Delete, Fault::Error(ErrorKind::Unavailable));
+        for _ in 0..TRIES {
+            site.faulty[0].queue(Operation::Delete, Fault::Error(ErrorKind::Unavailable));
+        }
         let stop = CancellationToken::new();
         run(&stack, "a.png", &stop, |_| stop.cancel()).await;
         let mut next = site.stack(site.clock.clone());
@@ -180,7 +185,8 @@ async fn a_tombstone_of_a_minority_does_not_make_a_purge_remove_the_current_vers
     }
     later(&mut stack, HOUR).await;
     let before = keys(&stack).await;
-    assert_eq!(stack.retention.clear(name("a.png").hash(), None).await, None);
+    let cleared = stack.retention.clear(name("a.png").hash(), None).await;
+    assert!(matches!(cleared, Clearing::NotDeleted(_)), "{cleared:?}");
     assert_eq!(keys(&stack).await, before);
     assert!(before.iter().flatten().any(|text| key::parse(text).is_some()));
 }
@@ -205,4 +211,103 @@ async fn a_purge_of_a_deleted_name_goes_on_though_for_a_moment_only_a_minority_a
     assert_eq!(ending, Ending::Gone);
     assert!(passes.len() > 4 && passes[2].providers.iter().all(|it| it.failure.is_some()), "{passes:?}");
     assert!(!keys(&stack).await.iter().flatten().any(|key| key.ends_with(".put")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_was_on_its_way_during_a_purge_is_removed_too() {
+    let (site, stack) = site().await;
+    site.faulty[2].set(Operation::Put, Fault::Delay(Duration::from_secs(10)));
+    let put = PutRequest { wait_all: false, ..request("a.png") };
+    stack.put_request(put, &bytes(1, 100_000)).await.unwrap();
+    site.faulty[2].heal();
+    // Its part is stored in ten seconds' time, then come record and feed entry.
+    let mut tool = site.stack(site.clock.clone());
+    tool.start().await;
+    let (ending, passes) = run(&tool, "a.png", &CancellationToken::new(), |_| ()).await;
+    assert_eq!(ending, Ending::Gone);
+    assert!(passes[1].providers.iter().all(Cleared::is_clear), "it was not there yet: {passes:?}");
+    assert!(passes[1].watching_for_seconds.is_some(), "{passes:?}");
+    stack.tasks.shut_down(Duration::from_secs(60)).await;
+    let left: Vec<_> = keys(&tool).await.into_iter().flatten().collect();
+    assert!(left.iter().all(|key| key.ends_with(".del")), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_removes_what_one_provider_alone_has_of_a_write_that_failed() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 100_000)).await.unwrap();
+    for slot in [0, 1] {
+        remove(&stack, slot, "names/").await;
+    }
+    // The tool knows nothing yet, and the two that lack it are faster.
+    let tool = site.stack(site.clock.clone());
+    tool.look().await;
+    site.faulty[2].set(Operation::List, Fault::Delay(Duration::from_millis(300)));
+    let (ending, _) = run(&tool, "a.png", &CancellationToken::new(), |_| ()).await;
+    assert_eq!(ending, Ending::Gone);
+    let left: Vec<_> =
+        keys(&tool).await.into_iter().flatten().filter(|key| key.starts_with("names/")).collect();
+    assert!(left.len() == 3 && left.iter().all(|key| key.ends_with(".del")), "{left:?}");
+}
+
+/// A gateway with a disk cache that holds two assets, of which the first is purged by somebody else.
+async fn caching_on_disk_what_is_purged(site: &Site) -> Stack {
+    let providers = site.faulty.iter().map(|faulty| faulty.clone() as Arc<dyn Provider>);
+    let state = tempfile::tempdir().unwrap();
+    let mut stack = Stack::over(providers.collect(), site.clock.clone(), 64 << 20, 64 << 20, state);
+    stack.start().await;
+    for (name, number) in [("a.png", 1), ("a.png", 2), ("a.png", 3), ("b.png", 4)] {
+        stack.put(name, &bytes(number, 100_000)).await.unwrap();
+        stack.get(name).await.unwrap();
+        stack.disk.settled().await;
+    }
+    stack.poll().await;
+    let mut tool = site.stack(site.clock.clone());
+    tool.start().await;
+    assert_eq!(run(&tool, "a.png", &CancellationToken::new(), |_| ()).await.0, Ending::Gone);
+    stack
+}
+
+/// Sweeps the whole disk cache, and returns how many uploads left and how many are there.
+async fn swept(stack: &Stack) -> (usize, usize) {
+    let sweep = CacheSweep::new(stack.catalog.clone(), stack.cache.clone(), stack.disk.clone());
+    let (mut gone, mut there) = (0, 0);
+    for folder in 0..=255 {
+        gone += sweep.step().await.unwrap();
+        stack.disk.settled().await;
+        there += stack.disk.uploads_in(folder).await.len();
+    }
+    (gone, there)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_knew_what_was_purged_calls_it_no_loss() {
+    let site = Site::new();
+    let mut stack = caching_on_disk_what_is_purged(&site).await;
+    for _ in 0..30 {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        stack.look().await;
+        stack.poll().await;
+        // Beside clients repair tries one copy after the other.
+        stack.get("b.png").await.unwrap();
+        stack.repairer.step().await;
+    }
+    let events = stack.telemetry.recent_events(100);
+    assert!(!events.iter().any(|event| event.kind == EventKind::RepairFailed), "{events:?}");
+    assert!(stack.catalog.debts().await.iter().all(|debt| debt.copies == 0));
+    assert_eq!(stack.catalog.versions(&name("a.png")).await.len(), 1, "its tombstone");
+    assert_eq!(swept(&stack).await, (3, 1), "what the index forgot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_deleted_leaves_the_disk_cache_and_nothing_else_does() {
+    let site = Site::new();
+    let mut stack = caching_on_disk_what_is_purged(&site).await;
+    assert_eq!(swept(&stack).await, (0, 4), "the gateway does not know yet");
+    stack.look().await;
+    stack.poll().await;
+    assert_eq!(stack.catalog.versions(&name("a.png")).await.len(), 4);
+    assert_eq!(swept(&stack).await, (3, 1));
+    assert_eq!(stack.get("b.png").await.unwrap(), bytes(4, 100_000));
+    assert_eq!(swept(&stack).await, (0, 1));
 }

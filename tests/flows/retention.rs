@@ -15,6 +15,9 @@ use crate::{Site, assert_same_copies, bytes};
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// How often a removal is tried.
+pub(crate) const TRIES: usize = 3;
+
 /// A site whose gateway has the site's own clock.
 pub(crate) async fn site() -> (Site, Stack) {
     let site = Site::new();
@@ -279,7 +282,7 @@ async fn a_crash_between_any_two_steps_leaves_a_sound_state_and_the_next_round_f
             for _ in 0..step {
                 site.faulty[1].queue(Operation::Delete, Fault::Delay(Duration::ZERO));
             }
-            site.faulty[1].queue(Operation::Delete, fault);
+            (0..TRIES).for_each(|_| site.faulty[1].queue(Operation::Delete, fault));
             let report = stack.retention.round(Brake::Stop, false).await;
             assert!(report.tallies[1].failure.is_some(), "{step} {fault:?}");
             let upload = first.version.upload.to_string();

@@ -5,7 +5,7 @@ use triplicate::provider::{ErrorKind, Operation, Slot};
 use triplicate::read::ReadError;
 use triplicate::retention::Brake;
 
-use crate::retention::{HOUR, delete, keys, later, site};
+use crate::retention::{HOUR, TRIES, delete, keys, later, site};
 use crate::stack::{RETENTION, Stack};
 use crate::{Site, assert_same_copies, bytes};
 
@@ -43,7 +43,7 @@ async fn cut_short(site: &Site, stack: &mut Stack, slot: Slot, step: usize, faul
     later(stack, HOUR * 3 / 2).await;
     let faulty = &site.faulty[slot.0];
     (0..step).for_each(|_| faulty.queue(Operation::Delete, Fault::Delay(std::time::Duration::ZERO)));
-    faulty.queue(Operation::Delete, fault);
+    (0..TRIES).for_each(|_| faulty.queue(Operation::Delete, fault));
     let report = stack.retention.round(Brake::Stop, false).await;
     assert!(report.tallies[slot.0].failure.is_some(), "{slot:?}, step {step}, {fault:?}: {report:?}");
 }

@@ -67,6 +67,19 @@ async fn who_waits_for_all_copies_waits_for_a_slow_one_in_mid_body() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_all_copies_is_answered_in_time_though_one_hangs() {
+    let content = bytes(1, triplicate::asset::PART_BYTES as usize * 3 / 2);
+    let (site, stack) = site().await;
+    let slow = Fault::Delay(Duration::from_secs(3));
+    for (faulty, fault) in site.faulty.iter().zip([slow, slow, Fault::Hang]) {
+        faulty.set(Operation::Put, fault);
+    }
+    let receipt = stack.put_request(request("large.bin"), &content).await.unwrap();
+    let states = receipt.copies.iter().map(|(_, state)| *state == CopyState::Stored);
+    assert_eq!(states.collect::<Vec<_>>(), [true, true, false], "{receipt:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_providers_down_commit_nothing() {
     let (site, stack) = site().await;
     let before = stack.keys(Slot(0)).await;

@@ -3,6 +3,7 @@
 //! There is one writer, so one unfinished file is enough; whatever a crash leaves in it is written over.
 //! Nothing is flushed: what a power cut tears does not verify and is removed then.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -151,15 +152,25 @@ impl Folder {
 
     /// Finds the pieces of one upload.
     pub(super) fn pieces(&self, upload: UploadId) -> io::Result<Vec<Piece>> {
-        let folder = piece::folder_of(upload);
-        let entries = match fs::read_dir(self.0.join(&folder)) {
+        let mut pieces = self.pieces_in(&piece::folder_of(upload))?;
+        pieces.retain(|piece| piece.upload() == upload);
+        Ok(pieces)
+    }
+
+    /// Finds the uploads that have pieces in the folder of this number.
+    pub(super) fn uploads(&self, number: u8) -> io::Result<Vec<UploadId>> {
+        let pieces = self.pieces_in(&piece::folder(number))?;
+        let uploads: BTreeSet<_> = pieces.into_iter().map(Piece::upload).collect();
+        Ok(uploads.into_iter().collect())
+    }
+
+    fn pieces_in(&self, folder: &Path) -> io::Result<Vec<Piece>> {
+        let entries = match fs::read_dir(self.0.join(folder)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
         let names = entries.map(|entry| Ok(Piece::parse(&folder.join(entry?.file_name()))));
-        let pieces = names.filter_map(io::Result::transpose);
-        let pieces = pieces.filter(|piece| piece.as_ref().map_or(true, |piece| piece.upload() == upload));
-        pieces.collect()
+        names.filter_map(io::Result::transpose).collect()
     }
 }
 

@@ -40,7 +40,7 @@ use self::seldom::Seldom;
 use crate::asset::blocks::{self, BlockError};
 use crate::asset::{Blake3, BlockList, UploadId};
 use crate::clock::Clock;
-use crate::task::Tasks;
+use crate::task::{self, Tasks};
 use crate::telemetry::Telemetry;
 
 /// An asset larger than this share of the tier is not kept.
@@ -229,6 +229,16 @@ impl DiskCache {
         if tier.jobs.try_send(Job::Remove(upload)).is_err() {
             warn!(%upload, "the disk cache is busy: the files of a removed asset stay for a while");
         }
+    }
+
+    /// Returns the uploads of which anything lies in one of the 256 folders; none where it cannot be read.
+    pub async fn uploads_in(&self, folder: u8) -> Vec<UploadId> {
+        let Some(tier) = &self.0 else {
+            return Vec::new();
+        };
+        let shared = tier.shared.clone();
+        let found = task::blocking(&tier.shared.clock, move || shared.folder.uploads(folder)).await;
+        found.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// Returns what the files take up, in bytes.

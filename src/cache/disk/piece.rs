@@ -59,7 +59,12 @@ impl Piece {
 /// Returns the folder of an upload: the last byte of the ULID, which is random.
 pub(super) fn folder_of(upload: UploadId) -> PathBuf {
     let [.., last] = upload.to_bytes();
-    PathBuf::from(format!("{last:02x}"))
+    folder(last)
+}
+
+/// Returns one of the 256 folders of uploads.
+pub(super) fn folder(number: u8) -> PathBuf {
+    PathBuf::from(format!("{number:02x}"))
 }
 
 /// Tells whether a name is that of a folder of uploads.

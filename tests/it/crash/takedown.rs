@@ -17,8 +17,8 @@ use crate::support::data;
 const LANES: usize = 3;
 /// How long a step may be waited for on a busy machine.
 const STRUCK_WITHIN: Duration = Duration::from_secs(60);
-/// How long a whole purge may take: two passes that find nothing are five seconds apart.
-const PURGED_WITHIN: Duration = Duration::from_secs(120);
+/// How long a whole purge may take: where one was cut short, it waits two minutes for copies that may be on their way.
+const PURGED_WITHIN: Duration = Duration::from_secs(240);
 /// More than a block.
 const BLOCKS_BYTES: usize = 66_000;
 

@@ -1,0 +1,42 @@
+//! The sweep of the caches: what was deleted does not stay on this machine.
+//!
+//! Nobody is served from a cache what the catalog calls deleted, so this is no matter of right answers. But a take-down
+//! removes bytes from all providers because they must be nowhere, and a disk cache keeps what nobody asks for until it
+//! is full. What was taken down while this gateway stood still is found as well: it is the index that is asked.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::cache::BlockCache;
+use crate::cache::disk::DiskCache;
+use crate::catalog::{Catalog, IndexUnusable};
+
+/// Goes through the disk cache, one of its 256 folders at a time, again and again.
+#[derive(Debug)]
+pub struct CacheSweep {
+    catalog: Catalog,
+    cache: BlockCache,
+    disk: DiskCache,
+    folder: AtomicU8,
+}
+
+impl CacheSweep {
+    /// Begins with the first folder.
+    pub fn new(catalog: Catalog, cache: BlockCache, disk: DiskCache) -> Self {
+        Self { catalog, cache, disk, folder: AtomicU8::new(0) }
+    }
+
+    /// Removes from the caches what the next folder holds of deleted versions; returns how many uploads those were.
+    ///
+    /// # Errors
+    ///
+    /// The index cannot be read.
+    pub async fn step(&self) -> Result<usize, IndexUnusable> {
+        let folder = self.folder.fetch_add(1, Ordering::Relaxed);
+        let deleted = self.catalog.deleted_uploads(self.disk.uploads_in(folder).await).await?;
+        for upload in &deleted {
+            self.cache.remove(*upload);
+            self.disk.remove(*upload);
+        }
+        Ok(deleted.len())
+    }
+}
