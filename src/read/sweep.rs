@@ -6,9 +6,17 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use crate::cache::BlockCache;
 use crate::cache::disk::DiskCache;
 use crate::catalog::{Catalog, IndexUnusable};
+
+/// How many uploads leave in one step: each has its files looked for.
+const SWEPT_MAX: usize = 32;
+/// How many times as long as a step takes no other one begins: a large cache is gone through more slowly.
+const REST_FACTOR: u32 = 20;
 
 /// Goes through the disk cache, one of its 256 folders at a time, again and again.
 #[derive(Debug)]
@@ -17,12 +25,13 @@ pub struct CacheSweep {
     cache: BlockCache,
     disk: DiskCache,
     folder: AtomicU8,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 impl CacheSweep {
     /// Begins with the first folder.
     pub fn new(catalog: Catalog, cache: BlockCache, disk: DiskCache) -> Self {
-        Self { catalog, cache, disk, folder: AtomicU8::new(0) }
+        Self { catalog, cache, disk, folder: AtomicU8::new(0), rests_until: Mutex::default() }
     }
 
     /// Removes from the caches what the next folder holds of deleted versions; returns how many uploads those were.
@@ -31,8 +40,14 @@ impl CacheSweep {
     ///
     /// The index cannot be read.
     pub async fn step(&self) -> Result<usize, IndexUnusable> {
+        let began = Instant::now();
+        if self.rests_until.lock().is_some_and(|until| began < until) {
+            return Ok(0);
+        }
         let folder = self.folder.fetch_add(1, Ordering::Relaxed);
-        let deleted = self.catalog.deleted_uploads(self.disk.uploads_in(folder).await).await?;
+        let mut deleted = self.catalog.deleted_uploads(self.disk.uploads_in(folder).await).await?;
+        deleted.truncate(SWEPT_MAX);
+        *self.rests_until.lock() = Some(Instant::now() + began.elapsed() * REST_FACTOR);
         for upload in &deleted {
             self.cache.remove(*upload);
             self.disk.remove(*upload);

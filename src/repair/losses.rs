@@ -2,7 +2,7 @@
 
 use super::{Attempt, Repairer};
 use crate::asset::{Key, Kind};
-use crate::catalog::IndexedVersion;
+use crate::catalog::{IndexedVersion, Sighting, listing};
 use crate::provider::Slot;
 use crate::telemetry::EventKind;
 
@@ -40,6 +40,13 @@ impl Repairer {
     /// the name, so it is forgotten, and no loss.
     async fn was_taken_down(&self, row: &IndexedVersion, slot: Slot) -> bool {
         let catalog = &self.parts().catalog;
+        // The tombstone may be younger than the last look at the feeds.
+        for (_, provider) in self.parts().fleet.iter() {
+            let versions = listing::versions_at(provider.as_ref(), row.name).await.unwrap_or_default();
+            let seen = versions.into_iter().map(|(version, kind)| Sighting::listed(row.name, version, kind));
+            // An index that cannot take it knows what it knew.
+            let _ = catalog.apply(seen.collect()).await;
+        }
         let known = catalog.known(row.name).await;
         let is_deleted = known.iter().any(|it| it.kind == Kind::Del && it.version > row.version);
         match known.iter().find(|it| it.version == row.version) {

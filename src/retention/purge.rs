@@ -61,6 +61,7 @@ impl Retention {
     /// a majority has just confirmed, at every provider that answers.
     pub async fn clear(&self, name: NameHash, written: Option<Version>) -> Clearing {
         let listings = join_all(self.parts().fleet.slots().map(|slot| self.listed(slot, name))).await;
+        self.take_note(name, &listings).await;
         let known = self.parts().catalog.known(name).await;
         let mut versions: BTreeSet<(Version, Kind)> =
             known.iter().map(|known| (known.version, known.kind)).collect();
@@ -75,7 +76,7 @@ impl Retention {
             if answered.len() == listings.len() && answered.iter().all(|listed| listed.is_empty()) {
                 return Clearing::Nothing;
             }
-            return Clearing::NotDeleted(self.not_deleted(name, listings).await);
+            return Clearing::NotDeleted(self.not_deleted(listings));
         };
         versions.retain(|(version, _)| *version < tombstone);
         let clearing = self.parts().fleet.slots().zip(&listings).map(|(slot, listing)| {
@@ -90,13 +91,17 @@ impl Retention {
         Clearing::Below(join_all(clearing).await)
     }
 
-    /// Says of all providers that nothing was removed. The index takes note of what they list, so that the next
-    /// tombstone is written for its sake.
-    async fn not_deleted(&self, name: NameHash, listings: Vec<Result<Listed, String>>) -> Vec<Cleared> {
+    /// Lets the index know what the providers list: of a version that was removed here somebody may bring bytes, and
+    /// for one that needs it a tombstone is written.
+    async fn take_note(&self, name: NameHash, listings: &[Result<Listed, String>]) {
         let listed = listings.iter().filter_map(|listing| listing.as_ref().ok()).flatten();
         let seen = listed.map(|(version, (kind, _))| Sighting::listed(name, *version, *kind)).collect();
         // An index that cannot take it is no worse than none.
         let _ = self.parts().catalog.apply(seen).await;
+    }
+
+    /// Says of all providers that nothing was removed.
+    fn not_deleted(&self, listings: Vec<Result<Listed, String>>) -> Vec<Cleared> {
         let of = |(slot, listing): (Slot, Result<Listed, String>)| match listing {
             Err(failure) => self.failed_at(slot, 0, failure),
             Ok(listed) if listed.is_empty() => {
@@ -136,9 +141,11 @@ impl Retention {
             match doomed.remove_from(provider, First::Bytes, &self.0.pace).await {
                 Ok(objects) => cleared.objects += objects,
                 Err(failure) => {
-                    // What failed once fails again; the next pass goes on.
                     cleared.failure = Some(failure.to_string());
-                    break;
+                    // A provider that does not answer fails again, one that refuses an object may give up the next.
+                    if failure.kind.is_retryable() {
+                        break;
+                    }
                 }
             }
         }

@@ -34,12 +34,16 @@ pub(super) async fn ingest(
     clock: &Clock,
     patience: Duration,
 ) -> Result<Ingested, WriteError> {
-    let mut intake = Intake::new(request);
+    let (mut intake, mut arrived) = (Intake::new(request), None);
     while let Some(chunk) = body.next().await {
         let mut chunk = chunk.map_err(broken)?;
         intake.bytes += chunk.len() as u64;
         if intake.bytes > request.bytes_max {
             return Err(WriteError::TooLarge);
+        }
+        if request.content_length == Some(intake.bytes) {
+            arrived = Some(clock.now());
+            quorum.body_arrived(clock.now(), patience);
         }
         while !chunk.is_empty() {
             intake.fill(&mut chunk);
@@ -52,8 +56,8 @@ pub(super) async fn ingest(
     if request.content_length.is_some_and(|length| length != intake.bytes) {
         return Err(WriteError::BodyBroken(format!("{} bytes came", intake.bytes)));
     }
-    let arrived = clock.now();
-    quorum.body_arrived(arrived + patience / 2);
+    let arrived = arrived.unwrap_or_else(|| clock.now());
+    quorum.body_arrived(arrived, patience);
     intake.finish(request, quorum, arrived).await
 }
 

@@ -30,9 +30,10 @@ pub(super) struct QuorumLost(pub String);
 /// All pipelines of one write.
 pub(super) struct Quorum {
     majority: usize,
-    /// How long one that is behind is waited for, and until when, so that time is left for the record.
+    /// How long one that is behind is waited for.
     lag_patience: Duration,
-    lag_until: Option<Instant>,
+    /// When the whole body was there, and how long the write may take from then on.
+    arrived: Option<(Instant, Duration)>,
     lanes: Vec<Lane>,
     events: mpsc::Receiver<(Slot, Progress)>,
     /// How many parts were handed out.
@@ -56,8 +57,10 @@ impl Quorum {
     /// Starts a pipeline at every provider that may be written to.
     pub(super) fn start(parts: &Parts, upload: UploadId, wait_all: bool) -> Self {
         let (progress, events) = mpsc::channel(parts.fleet.len() * 4);
-        let (retry_for, lag_patience) =
-            if wait_all { (PATIENCE_FOR_ALL, PATIENCE_FOR_ALL) } else { (RETRY_FOR, LAG_PATIENCE) };
+        let (retry_for, lag_patience) = match wait_all {
+            true => (PATIENCE_FOR_ALL, PATIENCE_FOR_ALL.min(parts.patience)),
+            false => (RETRY_FOR, LAG_PATIENCE),
+        };
         let lanes = parts
             .fleet
             .iter()
@@ -96,12 +99,19 @@ impl Quorum {
                 }
             })
             .collect();
-        Self { majority: parts.fleet.majority(), lag_patience, lag_until: None, lanes, events, parts: 0 }
+        Self { majority: parts.fleet.majority(), lag_patience, arrived: None, lanes, events, parts: 0 }
     }
 
-    /// Takes note that the body is all there: until `half_time` one that is behind may be waited for.
-    pub(super) fn body_arrived(&mut self, half_time: Instant) {
-        self.lag_until = Some(half_time);
+    /// Takes note that the body is all there, which leaves `patience` for all the rest.
+    pub(super) fn body_arrived(&mut self, at: Instant, patience: Duration) {
+        self.arrived = Some((at, patience));
+    }
+
+    /// Returns when one is given up that cannot take what a majority took by `now`: in time for the record.
+    fn lags_until(&self, now: Instant) -> Instant {
+        let Some((arrived, patience)) = self.arrived else { return now + self.lag_patience };
+        let longer = (now + LAG_PATIENCE).max(arrived + patience / 2);
+        (now + self.lag_patience).min(longer).min(arrived + patience * 3 / 4)
     }
 
     /// Hands an item to all pipelines; waits until they can take it, for those behind only so long.
@@ -137,9 +147,7 @@ impl Quorum {
                 () = give_up => break,
             }
             if took.len() >= self.majority && behind_at.is_none() {
-                let now = Instant::now();
-                let latest = self.lag_until.map(|until| until.max(now + LAG_PATIENCE));
-                behind_at = Some((now + self.lag_patience).min(latest.unwrap_or(now + self.lag_patience)));
+                behind_at = Some(self.lags_until(Instant::now()));
             }
         }
         drop(sends);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use triplicate::asset::key;
+use triplicate::asset::{Key, key};
 use triplicate::gateway::purge::{Ending, Pass, purge};
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Provider, Slot};
@@ -58,6 +58,7 @@ async fn a_purge_leaves_a_tombstone_and_nothing_else() {
     let (ending, passes) = run(&tool, "a.png", &CancellationToken::new(), |_| ()).await;
     assert_eq!(ending, Ending::Gone);
     assert!(passes[0].providers.iter().all(|it| it.versions == 5 && it.objects == 4 * 4 + 2), "{passes:?}");
+    assert!(passes.iter().all(|pass| pass.watching_for_seconds.is_none()), "{passes:?}");
     for (before, after) in kept.iter().zip(keys(&tool).await) {
         let new: Vec<_> = after.iter().filter(|key| !before.contains(key)).collect();
         assert!(new.len() == 2 && new.iter().all(|key| key.ends_with(".del")), "{new:?}");
@@ -86,6 +87,7 @@ async fn a_purge_with_a_provider_down_says_so_and_finishes_when_it_is_back() {
     let waits: Vec<_> = passes.iter().filter_map(|pass| pass.again_in_seconds).collect();
     assert_eq!(waits[..4], [10, 20, 40, 60], "ever less often");
     assert_eq!(passes[4].providers[2].versions, 1);
+    assert!(passes.iter().all(|pass| pass.watching_for_seconds.is_none()), "it had its copy: {passes:?}");
     assert!(
         !keys(&stack).await.iter().flatten().any(|key| key.ends_with(".put") || key.starts_with("blobs/"))
     );
@@ -248,6 +250,37 @@ async fn a_purge_removes_what_one_provider_alone_has_of_a_write_that_failed() {
     let left: Vec<_> =
         keys(&tool).await.into_iter().flatten().filter(|key| key.starts_with("names/")).collect();
     assert!(left.len() == 3 && left.iter().all(|key| key.ends_with(".del")), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_come_to_a_provider_that_lacked_them_are_removed_though_no_record_follows() {
+    let (site, stack) = site().await;
+    stack.put("a.png", &bytes(1, 100)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let record = stack.put("a.png", &bytes(2, 100_000)).await.unwrap().record;
+    let upload = record.version.upload.to_string();
+    for slot in [0, 1] {
+        remove(&stack, slot, &upload).await;
+    }
+    let tool = site.stack(site.clock.clone());
+    tool.look().await;
+    // The survey hears the two that lack it.
+    site.faulty[2].set(Operation::List, Fault::Delay(Duration::from_millis(300)));
+    let part = site.folder.path().join("a").join(Key::part(record.version.upload, 0).as_str());
+    let mut seen = 0;
+    let (ending, passes) = run(&tool, "a.png", &CancellationToken::new(), |_| {
+        seen += 1;
+        if seen == 3 {
+            std::fs::create_dir_all(part.parent().unwrap()).unwrap();
+            std::fs::write(&part, "what repair had read before").unwrap();
+        }
+    })
+    .await;
+    assert_eq!(ending, Ending::Gone);
+    assert!(passes[3].providers[0].objects == 1, "{passes:?}");
+    assert!(passes[3].watching_for_seconds > passes[2].watching_for_seconds, "{passes:?}");
+    let left: Vec<_> = keys(&tool).await.into_iter().flatten().collect();
+    assert!(left.iter().all(|key| key.ends_with(".del")), "{left:?}");
 }
 
 /// A gateway with a disk cache that holds two assets, of which the first is purged by somebody else.
