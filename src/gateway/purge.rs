@@ -33,6 +33,8 @@ const PASS_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// For how long a copy may be on its way: a write goes on for 120 s after its answer, and repair sends a part three
 /// times, each for 42 s at most.
 const ON_ITS_WAY: Duration = Duration::from_secs(130);
+/// How many tombstones are written for the sake of what the first look finds.
+const TOMBSTONES_MAX: u32 = 3;
 /// Between two passes that only wait for such a copy, at most.
 const PASS_AGAIN_WATCHING: Duration = Duration::from_secs(15);
 
@@ -72,7 +74,7 @@ pub async fn purge(
     stop: &CancellationToken,
     mut show: impl FnMut(&Pass),
 ) -> Ending {
-    let mut takedown = Takedown { writer, retention, name, deleted: None };
+    let mut takedown = Takedown { writer, retention, name, deleted: None, not_deleted: 0 };
     let (mut clear_passes, mut wait, mut watch) = (0, PASS_AGAIN, Watch::new(clock.now()));
     loop {
         // A pass that is cut short leaves what a crash would.
@@ -112,6 +114,8 @@ struct Takedown<'a> {
     name: &'a AssetName,
     /// The tombstone, once the name is deleted; none where it was before.
     deleted: Option<Option<Version>>,
+    /// How often what was found asked for another tombstone.
+    not_deleted: u32,
 }
 
 impl Takedown<'_> {
@@ -125,10 +129,19 @@ impl Takedown<'_> {
             }
         }
         if let Some(tombstone) = self.deleted {
-            match self.retention.clear(self.name.hash(), tombstone).await {
+            // A version whose writer's clock was ahead, and which few hold, may be newer than the first tombstone. What
+            // is uploaded later is not what was to be taken down.
+            let above_all = self.not_deleted < TOMBSTONES_MAX;
+            match self.retention.clear(self.name.hash(), tombstone, above_all).await {
                 Clearing::Nothing => return None,
-                Clearing::NotDeleted(found) => (self.deleted, pass.providers) = (None, found),
-                Clearing::Below(cleared) => pass.providers = cleared,
+                Clearing::NotDeleted(found) => {
+                    self.not_deleted += 1;
+                    (self.deleted, pass.providers) = (None, found);
+                }
+                Clearing::Below(cleared) => {
+                    self.not_deleted = TOMBSTONES_MAX;
+                    pass.providers = cleared;
+                }
             }
         }
         Some(pass)

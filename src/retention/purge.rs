@@ -25,7 +25,7 @@ use crate::provider::{Provider, ProviderError, Slot};
 pub enum Clearing {
     /// Every provider answers, and none lists anything of the name.
     Nothing,
-    /// There is something of the name, or may be, and no tombstone that a majority lists: nothing was removed.
+    /// There is something of the name, or may be, and no tombstone above it that a majority lists: nothing was removed.
     NotDeleted(Vec<Cleared>),
     /// What lay below the tombstone was removed wherever it was found.
     Below(Vec<Cleared>),
@@ -58,8 +58,9 @@ type Listed = BTreeMap<Version, (Kind, Option<u64>)>;
 
 impl Retention {
     /// Removes everything of a name below its newest tombstone that a majority lists, or below `written`, which
-    /// a majority has just confirmed, at every provider that answers.
-    pub async fn clear(&self, name: NameHash, written: Option<Version>) -> Clearing {
+    /// a majority has just confirmed, at every provider that answers. If it must be `above_all`, nothing is removed
+    /// while a newer version is listed.
+    pub async fn clear(&self, name: NameHash, written: Option<Version>, above_all: bool) -> Clearing {
         let listings = join_all(self.parts().fleet.slots().map(|slot| self.listed(slot, name))).await;
         self.take_note(name, &listings).await;
         let known = self.parts().catalog.known(name).await;
@@ -78,6 +79,10 @@ impl Retention {
             }
             return Clearing::NotDeleted(self.not_deleted(listings));
         };
+        let is_above = |listed: &&Listed| listed.range(tombstone..).any(|(version, _)| *version > tombstone);
+        if above_all && answered.iter().any(is_above) {
+            return Clearing::NotDeleted(self.not_deleted(listings));
+        }
         versions.retain(|(version, _)| *version < tombstone);
         let clearing = self.parts().fleet.slots().zip(&listings).map(|(slot, listing)| {
             let versions = &versions;
@@ -107,7 +112,11 @@ impl Retention {
             Ok(listed) if listed.is_empty() => {
                 self.failed_at(slot, 0, "nothing is here; the others are waited for".to_owned())
             }
-            Ok(listed) => self.failed_at(slot, listed.len(), "a majority has no tombstone yet".to_owned()),
+            Ok(listed) => self.failed_at(
+                slot,
+                listed.len(),
+                "a majority has no tombstone above all of it yet".to_owned(),
+            ),
         };
         self.parts().fleet.slots().zip(listings).map(of).collect()
     }
