@@ -1,7 +1,7 @@
 //! Losses: what no provider has any more, which is an alarm, unless somebody took it down.
 
 use super::{Attempt, Repairer};
-use crate::asset::{Key, Kind};
+use crate::asset::{Key, Kind, key};
 use crate::catalog::{IndexedVersion, Sighting, listing};
 use crate::provider::Slot;
 use crate::telemetry::EventKind;
@@ -23,9 +23,30 @@ impl Repairer {
             .all(|lacks| lacks)
     }
 
-    /// Ends the search for a version that all others lack.
+    /// Ends the search for a version that all others lack: what was taken down is no loss.
     pub(super) async fn lose(&self, row: &IndexedVersion, slot: Slot) -> Attempt {
-        if self.was_taken_down(row, slot).await { Attempt::Gone } else { self.give_up(row, slot) }
+        let catalog = &self.parts().catalog;
+        // The tombstone may be younger than the last look at the feeds.
+        for (_, provider) in self.parts().fleet.iter() {
+            let versions = listing::versions_at(provider.as_ref(), row.name).await.unwrap_or_default();
+            let seen = versions.into_iter().map(|(version, kind)| Sighting::listed(row.name, version, kind));
+            // An index that cannot take it knows what it knew.
+            let _ = catalog.apply(seen.collect()).await;
+        }
+        let known = catalog.known(row.name).await;
+        if !known.iter().any(|it| it.kind == Kind::Del && it.version > row.version) {
+            return self.give_up(row, slot);
+        }
+        let Some(gone) = known.iter().find(|it| it.version == row.version) else {
+            // The attempt at another provider has just forgotten it.
+            return Attempt::Gone;
+        };
+        match self.left_of(row).await {
+            Some(Left::Record) => self.give_up(row, slot),
+            Some(Left::Nothing) if catalog.forget(row.name, gone).await.is_ok() => Attempt::Gone,
+            // Retention, which knows by the index whose bytes these are, is about to remove them.
+            Some(Left::Bytes | Left::Nothing) | None => Attempt::Later,
+        }
     }
 
     /// Tells whether a provider answers that it has no copy of a version.
@@ -36,26 +57,29 @@ impl Repairer {
             || (row.kind == Kind::Put && lacks(Key::part(row.version.upload, 0)).await)
     }
 
-    /// Tells whether a version that all others lack was below a tombstone and is lacking here too: somebody purged
-    /// the name, so it is forgotten, and no loss.
-    async fn was_taken_down(&self, row: &IndexedVersion, slot: Slot) -> bool {
-        let catalog = &self.parts().catalog;
-        // The tombstone may be younger than the last look at the feeds.
+    /// Tells what all providers together have of a version; `None` when one does not answer.
+    async fn left_of(&self, row: &IndexedVersion) -> Option<Left> {
+        let mut left = Left::Nothing;
         for (_, provider) in self.parts().fleet.iter() {
-            let versions = listing::versions_at(provider.as_ref(), row.name).await.unwrap_or_default();
-            let seen = versions.into_iter().map(|(version, kind)| Sighting::listed(row.name, version, kind));
-            // An index that cannot take it knows what it knew.
-            let _ = catalog.apply(seen.collect()).await;
-        }
-        let known = catalog.known(row.name).await;
-        let is_deleted = known.iter().any(|it| it.kind == Kind::Del && it.version > row.version);
-        match known.iter().find(|it| it.version == row.version) {
-            Some(gone) if is_deleted => {
-                self.lacks(row, slot).await && catalog.forget(row.name, gone).await.is_ok()
+            match provider.stat(&Key::record(row.name, row.version, row.kind)).await {
+                Ok(_) => return Some(Left::Record),
+                Err(failure) if failure.is_not_found() => {}
+                Err(_) => return None,
             }
-            Some(_) => false,
-            // The attempt at another provider has just forgotten it.
-            None => is_deleted,
+            let blobs = provider.list_dir(&key::blob_dir(row.version.upload)).await.ok()?;
+            if !blobs.entries.is_empty() {
+                left = Left::Bytes;
+            }
         }
+        Some(left)
     }
+}
+
+/// What is left of a version that nobody can deliver.
+enum Left {
+    /// Its record, somewhere.
+    Record,
+    /// Bytes without a record.
+    Bytes,
+    Nothing,
 }
