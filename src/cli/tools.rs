@@ -41,7 +41,9 @@ pub(super) async fn purge(loaded: Loaded, name: &AssetName, json: bool) -> u8 {
             "gone: no provider has a version of it; the tombstone stays until retention removes it",
         ),
         Ending::Unknown => (EXIT_FINE, "gone: no provider knows of such a name"),
-        Ending::Interrupted => (EXIT_LEFT, "interrupted: something could not be reached; run it again"),
+        Ending::Interrupted => {
+            (EXIT_LEFT, "interrupted: it is not known to be gone everywhere; run it again")
+        }
     };
     print(&if json {
         json!({ "name": name, "gone": status == EXIT_FINE, "detail": word }).to_string()

@@ -61,7 +61,7 @@ pub enum Ending {
     Gone,
     /// No provider knows of such a name, not even of a tombstone.
     Unknown,
-    /// It was interrupted while something could not be reached.
+    /// It was interrupted before that was certain.
     Interrupted,
 }
 

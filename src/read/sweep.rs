@@ -45,7 +45,11 @@ impl CacheSweep {
             return Ok(0);
         }
         let folder = self.folder.fetch_add(1, Ordering::Relaxed);
-        let mut deleted = self.catalog.deleted_uploads(self.disk.uploads_in(folder).await).await?;
+        let uploads = self.disk.uploads_in(folder).await;
+        if uploads.is_empty() {
+            return Ok(0);
+        }
+        let mut deleted = self.catalog.deleted_uploads(uploads).await?;
         deleted.truncate(SWEPT_MAX);
         *self.rests_until.lock() = Some(Instant::now() + began.elapsed() * REST_FACTOR);
         for upload in &deleted {

@@ -44,8 +44,13 @@ impl Repairer {
         match self.left_of(row).await {
             Some(Left::Record) => self.give_up(row, slot),
             Some(Left::Nothing) if catalog.forget(row.name, gone).await.is_ok() => Attempt::Gone,
-            // Retention, which knows by the index whose bytes these are, is about to remove them.
-            Some(Left::Bytes | Left::Nothing) | None => Attempt::Later,
+            // Retention, which knows by the index whose bytes these are, removes them; nothing waits for that, a refill
+            // least of all, without which retention does not go on.
+            Some(Left::Bytes) => {
+                self.0.hopeless.insert((row.version, slot));
+                Attempt::Hopeless
+            }
+            Some(Left::Nothing) | None => Attempt::Later,
         }
     }
 

@@ -108,7 +108,7 @@ enum Attempt {
     Made,
     /// It is not this one's turn, or nobody delivers its bytes just now.
     Later,
-    /// All other providers say that they lack it, or it must not be touched.
+    /// All other providers say that they lack it, it is on its way out, or it must not be touched.
     Hopeless,
     /// The version was taken down, and the index knows of it no more.
     Gone,

@@ -6,6 +6,7 @@ use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Slot};
 use triplicate::read::{ReadError, Wanted};
 use triplicate::retention::Brake;
+use triplicate::telemetry::EventKind;
 use triplicate::write::PutRequest;
 
 use crate::stack::{RETENTION, Stack, request};
@@ -208,4 +209,22 @@ async fn one_that_is_wiped_soon_after_removals_is_refilled() {
     let keys = stack.keys(Slot(2)).await;
     assert!(keys.iter().any(|key| key.starts_with("canary/")), "it is trusted again: {keys:?}");
     assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_whose_removal_was_cut_short_hold_up_no_refill_and_are_no_loss() {
+    let (site, stack) = crate::retention::site().await;
+    stack.put("a.png", &bytes(1, 10)).await.unwrap();
+    crate::retention::delete(&stack, "a.png").await;
+    // Feed entry and record are gone everywhere, the bytes are not yet, and the index calls the version retained.
+    for slot in 0..3 {
+        crate::retention::remove(&stack, slot, ".put").await;
+    }
+    site.wipe(Slot(2));
+    stack.look().await;
+    stack.heal().await;
+    let keys = stack.keys(Slot(2)).await;
+    assert!(keys.iter().any(|key| key.starts_with("canary/")), "it is trusted again: {keys:?}");
+    let events = stack.telemetry.recent_events(100);
+    assert!(!events.iter().any(|event| event.kind == EventKind::RepairFailed), "{events:?}");
 }
