@@ -369,3 +369,16 @@ async fn two_gateways_at_once_remove_the_same_and_both_forget_it() {
     }
     assert_eq!(keys(&one).await.map_len(), [3; 3]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_request_that_fails_does_not_end_a_round() {
+    for operation in [Operation::List, Operation::Get, Operation::Delete] {
+        let (site, mut stack) = site().await;
+        stack.put("a.png", &bytes(1, 100_000)).await.unwrap();
+        stack.put("a.png", &bytes(2, 100_000)).await.unwrap();
+        later(&mut stack, RETENTION * 2).await;
+        site.faulty[1].queue(operation, Fault::Error(ErrorKind::Unavailable));
+        let report = stack.retention.round(Brake::Stop, false).await;
+        assert!(report.is_done() && report.tallies[1].removed == 1, "{operation:?}: {report:?}");
+    }
+}
