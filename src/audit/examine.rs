@@ -48,12 +48,13 @@ pub(super) async fn examine(audit: &Audit, id: VersionId) -> Result<Examined, Le
     let slots = audit.usable();
     let (copy, mut seen) = find_record(audit, &id, &slots, &listings).await;
     let Some(copy) = copy else {
-        // A name that nobody can tell cannot be known to have the prefix.
-        let findings = match audit.options.prefix {
-            Some(_) => Vec::new(),
-            None => unclaimed::findings(audit, &id, &seen).await,
+        // A name that nobody can tell cannot be known to have the prefix, nor to lack it.
+        let (findings, unsure) = match audit.options.prefix {
+            Some(_) => (Vec::new(), seen.values().any(|seen| !matches!(seen, RecordSeen::Missing))),
+            None => (unclaimed::findings(audit, &id, &seen).await, false),
         };
-        return Ok(Examined { id, counted: !findings.is_empty(), unsure: audit.lost_any(), findings });
+        let unsure = unsure || audit.lost_any();
+        return Ok(Examined { id, counted: !findings.is_empty(), unsure, findings });
     };
     let prefix = audit.options.prefix.as_deref().unwrap_or_default();
     if !copy.record.name.as_str().starts_with(prefix) {

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::index::{self, Index, IndexError};
 use super::{Catalog, IndexUnusable, KnownVersion};
-use crate::asset::{NameHash, Order, UploadId, Version};
+use crate::asset::{Kind, NameHash, Order, UploadId, Version};
 use crate::provider::Slot;
 
 /// How many pieces the names are walked in, by the first byte of their hashes.
@@ -59,11 +59,19 @@ impl Index {
         })
     }
 
-    fn forget(&self, name: NameHash, version: Version, text: Option<&str>) -> Result<(), IndexError> {
+    fn forget(
+        &self,
+        name: NameHash,
+        version: Version,
+        kind: Kind,
+        text: Option<&str>,
+    ) -> Result<(), IndexError> {
         self.write(|transaction| {
-            let values = params![name.as_bytes(), index::ord(version.order), version.upload.to_bytes()];
-            transaction
-                .execute("DELETE FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3", values)?;
+            let (order, upload) = (index::ord(version.order), version.upload.to_bytes());
+            transaction.execute(
+                "DELETE FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3 AND kind = ?4",
+                params![name.as_bytes(), order, upload, kind == Kind::Put],
+            )?;
             transaction
                 .execute(
                     "DELETE FROM names WHERE text = ?1 AND hash = ?2
@@ -113,10 +121,11 @@ impl Index {
     fn has_record(&self, name: NameHash, version: Version) -> Result<bool, IndexError> {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
-            "SELECT record IS NOT NULL FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3",
+            "SELECT coalesce(max(record IS NOT NULL), 0) FROM versions
+             WHERE name = ?1 AND ord = ?2 AND upload = ?3",
         )?;
         let values = params![name.as_bytes(), index::ord(version.order), version.upload.to_bytes()];
-        Ok(statement.query_row(values, |row| row.get(0)).optional()?.unwrap_or(false))
+        Ok(statement.query_row(values, |row| row.get(0))?)
     }
 }
 
@@ -164,9 +173,9 @@ impl Catalog {
     /// Nothing was changed.
     pub async fn forget(&self, name: NameHash, gone: &KnownVersion) -> Result<(), IndexUnusable> {
         self.parts().fleet.slots().for_each(|slot| self.clear_suspicion(name, gone.version, slot));
-        let (version, record) = (gone.version, gone.record.clone());
+        let (version, kind, record) = (gone.version, gone.kind, gone.record.clone());
         let forget = move |index: &Index| {
-            index.forget(name, version, record.as_ref().map(|record| record.name.as_str()))
+            index.forget(name, version, kind, record.as_ref().map(|record| record.name.as_str()))
         };
         self.change(vec![name], forget).await
     }

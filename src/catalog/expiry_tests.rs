@@ -69,10 +69,10 @@ fn what_is_expired_is_missing_nowhere_until_it_is_so_no_more() {
 fn the_last_version_takes_its_name_along() {
     let (_dir, index) = index(&[seen("a", 5, Kind::Put, &[0]), seen("a", 6, Kind::Del, &[0])]);
     assert!(index.has_record(name("a"), version(5)).unwrap());
-    index.forget(name("a"), version(5), Some("a")).unwrap();
+    index.forget(name("a"), version(5), Kind::Put, Some("a")).unwrap();
     assert_eq!(index.count_names().unwrap(), 1);
     assert!(!index.knows_upload(version(5).upload).unwrap());
     assert!(!index.has_record(name("a"), version(5)).unwrap());
-    index.forget(name("a"), version(6), Some("a")).unwrap();
+    index.forget(name("a"), version(6), Kind::Del, Some("a")).unwrap();
     assert_eq!((index.count_names().unwrap(), index.is_empty().unwrap()), (0, true));
 }

@@ -180,7 +180,9 @@ impl FeedPoller {
     async fn poll(&mut self, horizon_ms: u64) -> Result<(), LoadError> {
         let (began, now_ms) = (self.catalog.parts().clock.now(), self.now_ms());
         let first_ms = horizon_ms.saturating_sub(BEHIND_MS);
-        let (first, last) = (first_ms / MINUTE_MS, (now_ms + AHEAD_MS) / MINUTE_MS);
+        let last = (now_ms + AHEAD_MS) / MINUTE_MS;
+        // A clock that was set back leaves at least one minute to list: nobody calls a feed polled that was not asked.
+        let first = (first_ms / MINUTE_MS).min(last);
         let mut minutes = if last.saturating_sub(first) > DIRECT_MINUTES_MAX {
             self.minutes_since(first).await?
         } else {
@@ -241,12 +243,17 @@ impl FeedPoller {
         let room = SEEN_MAX.saturating_sub(self.seen.len());
         let recent = new.iter().filter(|(minute, _)| *minute >= oldest).take(room);
         let ids: Vec<_> = recent.map(|(minute, seen)| ((*minute, seen.version), seen.name)).collect();
-        let sightings = new.into_iter().map(|(_, seen)| seen).collect();
+        let mut sightings: Vec<_> = new.into_iter().map(|(_, seen)| seen).collect();
         match cursor {
             Some(cursor) => {
                 self.catalog.apply_feed(self.slot, self.cursor, cursor, sightings).await?;
             }
-            None => self.catalog.apply(sightings).await?,
+            None => {
+                if self.catalog.parts().trust.lacks_canary(self.slot) {
+                    sightings.iter_mut().for_each(|seen| seen.holders.clear());
+                }
+                self.catalog.apply(sightings).await?;
+            }
         }
         self.cursor = cursor;
         self.seen.extend(ids);
@@ -268,7 +275,7 @@ impl FeedPoller {
         if asked.is_empty() {
             return Ok(listed);
         }
-        let asked = asked.into_iter().map(|(_, seen)| (seen.name, seen.version)).collect();
+        let asked = asked.into_iter().map(|(_, seen)| (seen.name, seen.version, seen.kind)).collect();
         let mut missing = self.catalog.missing_of(asked).await?.into_iter();
         let mut tells = |(minute, _): &(FeedMinute, Sighting)| {
             if !is_asked(*minute) {

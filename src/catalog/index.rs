@@ -19,7 +19,7 @@ use crate::asset::{Kind, NameHash, Order, UploadId, Version};
 use crate::provider::Slot;
 
 /// The layout of the tables; another number means that the file is rebuilt.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 /// How many connections read at the same time.
 const READERS: usize = 2;
 
@@ -37,7 +37,8 @@ pub struct Sighting {
     pub name: NameHash,
     /// The version.
     pub version: Version,
-    /// Whether it holds bytes or is a tombstone.
+    /// Whether it holds bytes or is a tombstone. No version is both, but whoever can write to a provider can make a key
+    /// of the other kind, which must hide nothing.
     pub kind: Kind,
     /// The providers that hold it; empty for a version that is merely known.
     pub holders: Vec<Slot>,
@@ -185,7 +186,7 @@ impl Index {
         let db = self.reader().lock();
         let mut statement = db.prepare_cached(
             "SELECT name, ord, upload, kind, missing, record FROM versions WHERE name = ?1
-             ORDER BY ord DESC, upload DESC",
+             ORDER BY ord DESC, upload DESC, kind DESC",
         )?;
         let rows = statement.query_map([name.as_bytes()], version_of)?;
         Ok(rows.collect::<std::result::Result<_, _>>()?)
@@ -283,7 +284,7 @@ impl Index {
         let record = seen.record.as_ref().map(|(_, sealed)| sealed);
         let mut statement = transaction.prepare_cached(
             "INSERT INTO versions (name, ord, upload, kind, missing, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (name, ord, upload) DO UPDATE
+             ON CONFLICT (name, ord, upload, kind) DO UPDATE
              SET missing = missing & excluded.missing, record = coalesce(record, excluded.record)",
         )?;
         statement.execute(params![
@@ -335,7 +336,7 @@ fn create(db: &Connection, fingerprint: &str) -> Result<()> {
          CREATE TABLE versions (
              name BLOB NOT NULL, ord INTEGER NOT NULL, upload BLOB NOT NULL, kind INTEGER NOT NULL,
              missing INTEGER NOT NULL, record BLOB, expired INTEGER NOT NULL DEFAULT 0,
-             PRIMARY KEY (name, ord, upload)
+             PRIMARY KEY (name, ord, upload, kind)
          ) STRICT, WITHOUT ROWID;
          CREATE INDEX versions_incomplete ON versions (ord) WHERE missing <> 0 AND expired = 0;
          CREATE INDEX versions_upload ON versions (upload);

@@ -36,6 +36,9 @@ fn versions_come_newest_first_with_their_missing_copies() {
     let summary: Vec<_> = versions.iter().map(|v| (v.version.order.get(), v.missing)).collect();
     assert_eq!(summary, [(u64::MAX, 0b001), (5, 0b010)]);
     assert_eq!(index.missing_at(Slot(0)).unwrap(), 1);
+    let incomplete: Vec<_> = index.incomplete(0b011, 10, 0).unwrap();
+    let orders: Vec<_> = incomplete.iter().map(|version| version.version.order.get()).collect();
+    assert_eq!(orders, [u64::MAX, 5], "the newest first");
     assert_eq!(index.incomplete(0b010, 10, 0).unwrap().len(), 1);
     assert_eq!(index.incomplete(0b100, 10, 0).unwrap().len(), 0);
     assert_eq!(index.count_names().unwrap(), 2);
@@ -157,6 +160,7 @@ fn pages_hold_every_version_once_in_order() {
     assert_eq!(all.len(), 10);
     assert!(all.is_sorted());
     all.push((name("z"), version(3)));
+    let all: Vec<_> = all.into_iter().map(|(name, version)| (name, version, Kind::Put)).collect();
     let missing = index.missing_of(&all).unwrap();
     assert_eq!(missing.iter().filter(|missing| missing.is_some()).count(), 10);
     assert_eq!(missing.last(), Some(&None));

@@ -37,7 +37,9 @@ impl KnownVersion {
 pub fn join(known: &[KnownVersion], seen: &[Sighting]) -> Vec<KnownVersion> {
     let mut joined = known.to_vec();
     for sighting in seen {
-        match joined.iter_mut().find(|known| known.version == sighting.version) {
+        let is_it =
+            |known: &&mut KnownVersion| (known.version, known.kind) == (sighting.version, sighting.kind);
+        match joined.iter_mut().find(is_it) {
             Some(known) => known.holders.extend(&sighting.holders),
             None => joined.push(KnownVersion {
                 version: sighting.version,
@@ -51,7 +53,7 @@ pub fn join(known: &[KnownVersion], seen: &[Sighting]) -> Vec<KnownVersion> {
         known.holders.sort_unstable();
         known.holders.dedup();
     }
-    joined.sort_by_key(|known| std::cmp::Reverse(known.version));
+    joined.sort_by_key(|known| (std::cmp::Reverse(known.version), known.kind));
     joined
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Catalog, IndexError, IndexUnusable, Inner, Parts, Sighting};
 use crate::asset::key::{self, FeedMinute, KeyKind};
-use crate::asset::{NameHash, Version};
+use crate::asset::{Kind, NameHash, Version};
 use crate::provider::{Entry, ProviderError, Slot};
 
 /// If no majority of the providers was loaded within this time, traffic is taken by cold rules once any
@@ -158,7 +158,7 @@ impl Catalog {
 
     pub(super) async fn missing_of(
         &self,
-        versions: Vec<(NameHash, Version)>,
+        versions: Vec<(NameHash, Version, Kind)>,
     ) -> Result<Vec<Option<u64>>, IndexUnusable> {
         self.blocking_with(move |inner| inner.index.missing_of(&versions)).await
     }

@@ -54,7 +54,8 @@ impl Catalog {
         }
         // Somebody else may have read it since the name was looked up.
         let now = self.known(name).await;
-        let indexed = now.iter().find(|indexed| indexed.version == known.version);
+        let indexed =
+            now.iter().find(|indexed| (indexed.version, indexed.kind) == (known.version, known.kind));
         match indexed.and_then(|indexed| indexed.record.clone()) {
             Some(record) => Ok(record),
             None => self.fetch_record(&known.record_key(name), order).await.map(|(record, _)| record),

@@ -31,8 +31,6 @@ const START_LOOK: Duration = Duration::from_millis(100);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long everything may take to end: longer than the gateway gives its requests and tasks.
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// Files that a process has open besides the connections of readers.
-const FILES_BESIDE: u64 = 600;
 
 /// Why a drill was not played, with its exit status.
 struct NotPlayed {
@@ -85,17 +83,11 @@ pub async fn run(drill: Drill, config: Option<&Config>, screen: &Screen, stop: &
 
 /// Each reader takes two open files, its own end and the gateway's; the system allows only so many.
 fn fit_readers(scenario: &mut Scenario, screen: &Screen) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limits = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limits.maximum, maximum: limits.maximum };
-    // Where the limit cannot be raised it stays as it is.
-    let _ = setrlimit(Resource::Nofile, wanted);
-    let Some(files) = getrlimit(Resource::Nofile).current else { return };
-    let most = usize::try_from(files.saturating_sub(FILES_BESIDE) / 2).unwrap_or(usize::MAX).max(1);
+    let most = crate::http::room_for_connections();
     if scenario.load.readers > most {
         let readers = scenario.load.readers;
         screen.note(&format!(
-            "{most} readers instead of {readers}: a process may have {files} files open here"
+            "{most} readers instead of {readers}: a process may have no more files open here (ulimit -n)"
         ));
         scenario.load.readers = most;
     }

@@ -42,6 +42,8 @@ use crate::task::Tasks;
 use crate::telemetry::Telemetry;
 use crate::write::{self, Writer};
 
+/// How many clients may be connected to the admin listener at once.
+const ADMIN_CONNECTIONS_MAX: usize = 1_000;
 /// How long requests in flight may go on after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// How long tasks may take to end after that.
@@ -152,12 +154,14 @@ impl Gateway {
     pub async fn run(self, stop: CancellationToken) {
         let Self { parts, app, public, admin, _lock } = self;
         let listeners = CancellationToken::new();
-        let serve = |name, listener, router| {
-            let (tasks, settings, stop) = (parts.tasks.clone(), parts.serving(name), listeners.clone());
+        let most = http::connections_max();
+        let serve = |name, connections_max, listener, router| {
+            let settings = parts.serving(name, connections_max);
+            let (tasks, stop) = (parts.tasks.clone(), listeners.clone());
             async move { http::serve(listener, router, &tasks, settings, stop).await }
         };
-        let public = serve("public", public, http::public_router(app.clone()));
-        let admin = serve("admin", admin, http::admin_router(app.clone()));
+        let public = serve("public", most, public, http::public_router(app.clone()));
+        let admin = serve("admin", most.min(ADMIN_CONNECTIONS_MAX), admin, http::admin_router(app.clone()));
         let order = async {
             tokio::select! {
                 () = parts.start() => stop.cancelled().await,
@@ -303,9 +307,10 @@ impl Parts {
         }
     }
 
-    fn serving(&self, name: &'static str) -> ServeSettings {
+    fn serving(&self, name: &'static str, connections_max: usize) -> ServeSettings {
         ServeSettings {
             name,
+            connections_max,
             header_timeout: self.config.timeouts.header,
             idle_timeout: self.config.timeouts.idle,
             write_timeout: self.config.timeouts.body,

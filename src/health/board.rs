@@ -348,7 +348,7 @@ impl Trust for Board {
     }
 
     fn lacks_canary(&self, slot: Slot) -> bool {
-        self.canary(slot) == Some(CanaryState::Missing)
+        matches!(self.canary(slot), Some(CanaryState::Missing | CanaryState::Foreign))
     }
 }
 

@@ -71,8 +71,7 @@ pub async fn look(provider: &dyn Provider, key: &RecordKey) -> Result<Canary> {
     match get_small(provider, &at, CANARY_BYTES_MAX).await {
         Ok(sealed) => judge(&sealed, provider.id().as_str(), key).ok_or_else(|| {
             let failure = ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol);
-            failure
-                .with_detail("what lies in the canary's place is none: a page for people, or a broken object")
+            failure.with_detail("what lies in the canary's place is a page for people")
         }),
         Err(error) if error.is_not_found() => {
             let beside = provider.list_dir(crate::asset::key::CANARY).await?;
@@ -100,12 +99,13 @@ pub async fn write(provider: &dyn Provider, key: &RecordKey, created: DateTime<U
     provider.put(&Key::canary(id), &Payload::from(sealed), crate::asset::record::RECORD_CONTENT_TYPE).await
 }
 
-/// Tells whose canary it is; `None` for what has not even the form of one, which says nothing of whose bucket it is.
+/// Tells whose canary it is; `None` for a page, which somebody on the way may have sent: it says nothing of whose bucket
+/// it is.
 fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> Option<Canary> {
     let line = match key.open(sealed) {
         Ok(line) => serde_json::from_str::<Line>(line).ok(),
-        Err(SealError::Forged) => None,
-        Err(SealError::Malformed) => return None,
+        Err(SealError::Malformed) if is_page(sealed) => return None,
+        Err(SealError::Forged | SealError::Malformed) => None,
     };
     Some(match line {
         Some(line) if line.format == FORMAT && line.provider == id => {
@@ -113,6 +113,11 @@ fn judge(sealed: &[u8], id: &str, key: &RecordKey) -> Option<Canary> {
         }
         Some(_) | None => Canary::FOREIGN,
     })
+}
+
+/// Tells whether it is HTML or XML, for people or of a store that answers 200 with an error.
+fn is_page(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"<")
 }
 
 #[cfg(test)]
@@ -131,8 +136,11 @@ mod tests {
         assert_eq!(judge(&key.seal(line), "s3-two", &key), Some(Canary::FOREIGN));
         assert_eq!(judge(&RecordKey::new([4; 32]).seal(line), "s3-one", &key), Some(Canary::FOREIGN));
         assert_eq!(judge(&key.seal(&line.replace(":1", ":2")), "s3-one", &key), Some(Canary::FOREIGN));
-        for none in [&b"<html>"[..], b"", b"<html>\n<body>\n", &key.seal(line)[..40]] {
-            assert_eq!(judge(none, "s3-one", &key), None);
+        for foreign in [&b""[..], b"not yours", &key.seal(line)[..40], b"{}\n"] {
+            assert_eq!(judge(foreign, "s3-one", &key), Some(Canary::FOREIGN));
+        }
+        for page in [&b"<html>"[..], b"\n <html>\n<body>\n"] {
+            assert_eq!(judge(page, "s3-one", &key), None);
         }
     }
 }

@@ -254,6 +254,16 @@ impl Monitor {
         }
     }
 
+    /// Tells whether a majority that lacks something proves to have been itself since it was asked.
+    pub async fn is_proved_lacking(&self, lacking: &[Slot], asked: Instant) -> bool {
+        if lacking.len() < self.fleet.majority() {
+            return false;
+        }
+        let proofs = lacking.iter().map(|slot| self.confirm(*slot, asked));
+        let proved = futures::future::join_all(proofs).await.into_iter().filter(|proved| *proved);
+        proved.count() >= self.fleet.majority()
+    }
+
     /// Looks at the provider's canary and compares it with the one of `asked`.
     ///
     /// Many callers at once share one look.

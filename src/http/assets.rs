@@ -1,8 +1,8 @@
 //! Assets: GET, HEAD and DELETE of one name.
 //!
 //! A read goes: turn → record (`resolve`) → conditions → range → bytes (`open`, which returns once the first
-//! block is verified) → response. Nothing is opened for a 304, 412, 416 or HEAD. A version that turns out
-//! never to have been committed is resolved again. A body that breaks later ends in an error, on which the
+//! block is verified) → response. For a 304, 412, 416 or HEAD nothing is opened, unless few are known to hold the
+//! version. One that turns out never to have been committed is resolved again. A body that breaks later ends in an error, on which the
 //! connection is reset: it is shorter than its `Content-Length` and no client takes it for whole.
 
 use std::ops::Range;
@@ -36,7 +36,12 @@ pub(super) async fn read(app: &App, name: &AssetName, request: &Parts) -> Result
         let Some(put) = &record.put else { return Err(ReadError::NotFound.into()) };
         let validators = Validators::new(put.blake3, record.created);
         let fields = fields::of_asset(&record, put, &validators, &app.settings.cache_control);
-        let (part, range) = match plan(&request.method, &request.headers, put, &validators)? {
+        let plan = plan(&request.method, &request.headers, put, &validators);
+        let sends_bytes = matches!(plan, Ok(Plan::Whole | Plan::Part(_)));
+        if !sends_bytes && app.flows.reader.was_never_committed(&record).await {
+            continue;
+        }
+        let (part, range) = match plan? {
             Plan::NotModified => return Ok(not_modified(&fields)),
             Plan::Head => return Ok(head(fields, put.size)),
             Plan::Whole => (false, 0..put.size),

@@ -138,7 +138,8 @@ impl Intake<'_> {
     }
 
     /// Writes one file. The part stays with the form, the writer gets a channel: a writer that gives up early,
-    /// or lets go late, does not hold up the parts behind.
+    /// or lets go late, does not hold up the parts behind. The channel is told where the part ends: a request that is
+    /// dropped in its middle must not look whole.
     async fn store(&self, put: PutRequest, mut field: Field<'static>) -> Result<Receipt, WriteError> {
         let (sender, receiver) = mpsc::channel(0);
         let bytes_max = put.bytes_max;
@@ -147,29 +148,42 @@ impl Intake<'_> {
             let mut taken = 0_u64;
             loop {
                 let item = match field.chunk().await {
-                    Ok(None) => break,
                     Ok(Some(chunk)) => {
                         taken = taken.saturating_add(chunk.len() as u64);
-                        if taken > bytes_max { Err(BodyError::TooLarge) } else { Ok(chunk) }
+                        if taken > bytes_max { Err(BodyError::TooLarge) } else { Ok(Some(chunk)) }
                     }
+                    Ok(None) => Ok(None),
                     Err(error) => Err(of_body_error(&error)),
                 };
-                let broken = matches!(item, Err(BodyError::Broken(_) | BodyError::Timeout));
+                let ends = matches!(item, Ok(None) | Err(BodyError::Broken(_) | BodyError::Timeout));
                 let failed = item.is_err();
                 if let Some(open) = &mut sender
                     && (open.send(item).await.is_err() || failed)
                 {
                     sender = None;
                 }
-                if broken {
+                if ends {
                     break;
                 }
             }
         };
-        let body: BodyStream = receiver.boxed();
-        let (result, ()) = futures::join!(self.app.flows.writer.put(put, body), pump);
+        let (result, ()) = futures::join!(self.app.flows.writer.put(put, whole(receiver)), pump);
         result
     }
+}
+
+/// The bytes of a part, to the end that is told; a channel that closes before it breaks the body.
+fn whole(pieces: mpsc::Receiver<Result<Option<Bytes>, BodyError>>) -> BodyStream {
+    let body = futures::stream::unfold(Some(pieces), |pieces| async move {
+        let mut pieces = pieces?;
+        match pieces.next().await {
+            Some(Ok(Some(chunk))) => Some((Ok(chunk), Some(pieces))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(error), None)),
+            None => Some((Err(BodyError::Broken("the form was cut off".to_owned())), None)),
+        }
+    });
+    body.boxed()
 }
 
 impl Stored {

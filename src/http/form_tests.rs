@@ -56,6 +56,28 @@ async fn a_form_that_stalls_is_timed_out() {
     assert_eq!(of_form_error(&error).status(), 408);
 }
 
+#[tokio::test]
+async fn a_part_whose_request_is_dropped_is_not_whole() {
+    for (last, expected) in
+        [(Some(Ok(None)), Ok(())), (None, Err(400)), (Some(Err(BodyError::Timeout)), Err(408))]
+    {
+        let (mut sender, pieces) = mpsc::channel(2);
+        sender.send(Ok(Some(Bytes::from_static(b"half")))).await.unwrap();
+        if let Some(item) = last {
+            sender.send(item).await.unwrap();
+        }
+        drop(sender);
+        let (chunks, ended) = whole(pieces)
+            .fold((0, Ok(())), async |(chunks, _), item| match item {
+                Ok(chunk) => (chunks + chunk.len(), Ok(())),
+                Err(BodyError::Timeout) => (chunks, Err(408)),
+                Err(BodyError::Broken(_) | BodyError::TooLarge) => (chunks, Err(400)),
+            })
+            .await;
+        assert_eq!((chunks, ended), (4, expected));
+    }
+}
+
 #[test]
 fn a_file_name_is_one_segment() {
     let table = [

@@ -33,8 +33,6 @@ use super::problem::{Problem, ProblemKind};
 use crate::task::Tasks;
 use crate::write::Outcome;
 
-/// How many clients may be connected to one listener at once.
-const CONNECTIONS_MAX: usize = 16_384;
 /// How long to wait after a failed accept: the process is out of file descriptors, and one may be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +41,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeSettings {
     /// For logs: `public` or `admin`.
     pub name: &'static str,
+    /// How many clients may be connected at once; more wait.
+    pub connections_max: usize,
     /// For the head of a request, from its first byte.
     pub header_timeout: Duration,
     /// For the next request on an idle connection.
@@ -68,7 +68,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(settings.connections_max));
     let cut = CancellationToken::new();
     let serving = Connection {
         router,

@@ -43,6 +43,7 @@ impl Drop for Told {
 fn settings(timeout: Duration) -> ServeSettings {
     ServeSettings {
         name: "test",
+        connections_max: 1_000,
         header_timeout: timeout,
         idle_timeout: timeout,
         write_timeout: timeout,

@@ -14,6 +14,7 @@ mod auth;
 mod conditions;
 mod digest;
 mod fields;
+mod files;
 mod form;
 mod framing;
 #[cfg(fuzzing)]
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use auth::{Token, Tokens};
+pub use files::{connections_max, room_for_connections};
 pub use layers::Watch;
 pub use listener::{ServeSettings, serve};
 pub use router::{admin_router, public_router};

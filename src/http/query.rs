@@ -103,6 +103,9 @@ pub(super) fn check_path(uri: &Uri) -> Result<(), Problem> {
 }
 
 fn limit(text: &str) -> Result<usize, Problem> {
+    if text.is_empty() {
+        return Ok(LIMIT_DEFAULT);
+    }
     let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| invalid("limit is a number from 1 to 1000"))
 }
@@ -142,7 +145,7 @@ mod tests {
             ("/api/assets?limit=0", Err(400)),
             ("/api/assets?limit=-1", Err(400)),
             ("/api/assets?limit=x", Err(400)),
-            ("/api/assets?limit", Err(400)),
+            ("/api/assets?prefix=&after=&limit=", query("", None, LIMIT_DEFAULT)),
             ("/api/assets?prefix=%FF", Err(400)),
             ("/api/assets?prefix=%zz", Err(400)),
             ("/api/assets?after=%C3", Err(400)),

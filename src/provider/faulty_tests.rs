@@ -42,7 +42,7 @@ async fn each_fault_does_what_it_says() {
         (Fault::Forget, Err(ErrorKind::NotFound)),
         (Fault::CorruptByte(5), Ok("0123446789")),
         (Fault::CorruptByte(50), Ok("0123456789")),
-        (Fault::TruncateCleanly(5), Ok("01234")),
+        (Fault::TruncateCleanly(5), Err(ErrorKind::Protocol)),
         (Fault::TruncateWithError(5, ErrorKind::Unavailable), Err(ErrorKind::Unavailable)),
         (Fault::LoseAnswer(ErrorKind::Timeout), Err(ErrorKind::Timeout)),
         (Fault::Delay(Duration::from_millis(1)), Ok("0123456789")),

@@ -199,13 +199,17 @@ pub async fn get_small(provider: &dyn Provider, key: &Key, bytes_max: u64) -> Re
     if download.object_bytes > bytes_max {
         return Err(too_large());
     }
-    let mut body = download.body;
+    let Download { object_bytes, mut body } = download;
     let mut bytes = bytes::BytesMut::new();
     while let Some(chunk) = body.try_next().await? {
         if (bytes.len() + chunk.len()) as u64 > bytes_max {
             return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
+    }
+    if bytes.len() as u64 != object_bytes {
+        let failure = ProviderError::new(provider.id(), Operation::Get, ErrorKind::Protocol);
+        return Err(failure.with_detail(format!("{} of {object_bytes} bytes of {key} came", bytes.len())));
     }
     Ok(bytes.freeze())
 }

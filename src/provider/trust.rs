@@ -9,7 +9,8 @@ use super::{ErrorKind, Operation, Slot};
 pub trait Trust: Debug + Send + Sync + 'static {
     /// Tells whether the provider's own canary was seen within the last minute.
     fn is_trusted(&self, slot: Slot) -> bool;
-    /// Tells whether the last look found the provider without any canary: what lies there may be in part.
+    /// Tells whether the last look did not find the provider's own canary: what lies there may be in part, or that of
+    /// another one.
     fn lacks_canary(&self, slot: Slot) -> bool;
 }
 

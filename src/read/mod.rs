@@ -30,9 +30,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use tokio::sync::Semaphore;
 
 use crate::asset::{
-    AssetName, BLOCK_BYTES, BlockList, NameHash, PutFields, Record, UploadId, Version, blocks,
+    AssetName, BLOCK_BYTES, BlockList, Kind, NameHash, PutFields, Record, UploadId, Version, blocks,
 };
 use crate::cache::BlockCache;
 use crate::cache::disk::DiskCache;
@@ -97,6 +98,9 @@ pub struct AssetBody {
     pub stream: BoxStream<'static, Result<Bytes, ReadError>>,
 }
 
+/// How many requests for certain versions ask providers at the same time.
+const VERSION_TURNS: usize = 8;
+
 /// What a reader is made of.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -132,12 +136,19 @@ struct Inner {
     flights: Arc<Flights>,
     /// Majorities that are being asked for a name.
     asking: Single<NameHash, Evidence>,
+    /// The turns of those who ask for certain versions.
+    version_turns: Semaphore,
 }
 
 impl Reader {
     /// Builds a reader.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts: Arc::new(parts), flights: Arc::default(), asking: Single::new() }))
+        Self(Arc::new(Inner {
+            parts: Arc::new(parts),
+            flights: Arc::default(),
+            asking: Single::new(),
+            version_turns: Semaphore::new(VERSION_TURNS),
+        }))
     }
 
     /// Finds the record of the version to serve; it is always that of a put.
@@ -148,6 +159,21 @@ impl Reader {
     pub async fn resolve(&self, name: &AssetName, wanted: Wanted) -> Result<Arc<Record>, ReadError> {
         self.0.parts.turns.client();
         resolve::resolve(&self.0, name, wanted).await
+    }
+
+    /// Tells whether a version of which no bytes are wanted was never committed. Where a majority is known to hold it,
+    /// that costs nothing; else its first block is asked for. Where nobody delivers it now, it may have been.
+    pub async fn was_never_committed(&self, record: &Arc<Record>) -> bool {
+        let (parts, version) = (&self.0.parts, record.version);
+        let known = parts.catalog.known(record.name.hash()).await;
+        let held = |slot: &Slot| {
+            known.iter().any(|it| it.version == version && it.kind == Kind::Put && it.holders.contains(slot))
+        };
+        if parts.fleet.slots().filter(held).count() >= parts.fleet.majority() {
+            return false;
+        }
+        let size = record.put.as_ref().map_or(0, |put| put.size);
+        matches!(self.open(record.clone(), 0..size.min(1)).await, Err(ReadError::NeverCommitted))
     }
 
     /// Opens `range` of the asset, `0..0` for an empty one; returns once its first block is verified.
@@ -236,17 +262,7 @@ impl Parts {
         let doubts = |slot: &Slot| self.monitor.board().doubts(*slot);
         let may_have_lost = |slot: &Slot| doubts(slot).is_some_and(|it| it.include(upload.unix_ms()));
         let lacking: Vec<_> = lacking.iter().copied().filter(|slot| !may_have_lost(slot)).collect();
-        self.is_proved_lacking(&lacking, asked).await
-    }
-
-    /// Tells whether a majority that lacks something proves to have been itself since it was asked.
-    async fn is_proved_lacking(&self, lacking: &[Slot], asked: tokio::time::Instant) -> bool {
-        if lacking.len() < self.fleet.majority() {
-            return false;
-        }
-        let proofs = lacking.iter().map(|slot| self.monitor.confirm(*slot, asked));
-        let proved = futures::future::join_all(proofs).await.into_iter().filter(|proved| *proved);
-        proved.count() >= self.fleet.majority()
+        self.monitor.is_proved_lacking(&lacking, asked).await
     }
 }
 

@@ -14,6 +14,9 @@ use crate::provider::{Slot, Trust};
 
 /// For how long a majority is waited for when an answer is known already.
 const SOFT_PATIENCE: Duration = Duration::from_millis(800);
+/// For how long providers that are not known to be well are waited for when an answer is known already: they may be
+/// back, and know better.
+const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 /// For how long a majority is waited for when none is.
 const HARD_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -67,7 +70,7 @@ pub(super) async fn resolve(
     };
     if let Some(version) = wanted.version.filter(|version| superseded && !evidence.listed.contains(version)) {
         let (answered, began) = &evidence.answered;
-        if parts.is_proved_lacking(answered, *began).await {
+        if parts.monitor.is_proved_lacking(answered, *began).await {
             return Err(ReadError::NotFound);
         }
         return Err(ReadError::unavailable(format!("no provider that answers lists {version}")));
@@ -87,7 +90,7 @@ pub(super) async fn resolve(
             Ok(_) => return Err(ReadError::unavailable("only a minority knows of the tombstone")),
             // Passed over by this read alone: its record may be on its way, and be acknowledged in a moment.
             Err(missed)
-                if parts.is_proved_lacking(&missed.lacking, began).await
+                if parts.monitor.is_proved_lacking(&missed.lacking, began).await
                     && parts.catalog.may_pass_over(hash, known.version).await => {}
             Err(missed) => return Err(ReadError::unavailable(missed.reasons.join("; "))),
         }
@@ -106,7 +109,12 @@ async fn ask_together(
     wanted: Wanted,
 ) -> Evidence {
     let parts = &inner.parts;
-    if wanted.revalidate || wanted.version.is_some() {
+    if wanted.revalidate {
+        return ask(parts, name, before, wanted).await;
+    }
+    if wanted.version.is_some() {
+        // Anybody may ask for any version, and each question costs listings; nobody closes the semaphore.
+        let _turn = inner.version_turns.acquire().await;
         return ask(parts, name, before, wanted).await;
     }
     let shared = inner.asking.run(&name, SHARED_FOR, || {
@@ -143,7 +151,11 @@ async fn weigh(
 ) -> (Evidence, usize) {
     // Before the index was ever fresh, it may be no more than a part of an old snapshot: a newer version is
     // waited for, and its tombstones may be out of date.
-    let told = if parts.catalog.was_fresh() { before.clone() } else { Arc::default() };
+    // Who wants to be sure is told nothing on the word of the index.
+    let told = match parts.catalog.was_fresh() && !wanted.revalidate {
+        true => before.clone(),
+        false => Arc::default(),
+    };
     let asked = parts.clock.now();
     let answers = gather(parts, name, &told, wanted, enough).await;
     let board = parts.monitor.board();
@@ -158,7 +170,7 @@ async fn weigh(
     let conclusive = if serves(parts, &known) && !wanted.revalidate {
         trusted.len() >= parts.fleet.majority()
     } else {
-        parts.is_proved_lacking(&trusted, asked).await
+        parts.monitor.is_proved_lacking(&trusted, asked).await
     };
     let listed = answers.iter().flat_map(|(_, versions)| versions.iter().map(|(version, _)| *version));
     let (listed, count) = (listed.collect(), trusted.len());
@@ -192,18 +204,19 @@ async fn gather(
         })
         .collect();
     let mut answers: Vec<Answer> = Vec::new();
+    let short = tokio::time::sleep(SHORT_PATIENCE);
     let soft = tokio::time::sleep(SOFT_PATIENCE);
     let hard = tokio::time::sleep(HARD_PATIENCE);
-    tokio::pin!(soft, hard);
-    let mut patient = true;
+    tokio::pin!(short, soft, hard);
+    let (mut very_patient, mut patient) = (true, true);
     loop {
         let something = !before.is_empty() || answers.iter().any(|(_, versions)| !versions.is_empty());
         let board = parts.monitor.board();
         let trusted = answers.iter().filter(|(slot, _)| board.is_trusted(*slot)).count();
         let asked = |slot: &Slot| !answers.iter().any(|(answered, _)| answered == slot);
         let hopeless = !parts.fleet.slots().filter(asked).any(|slot| board.is_healthy(slot));
-        // Only providers that are down are still waited for: a moment is enough.
-        let settled = hopeless && (something || !patient);
+        // Only providers that are down are still waited for: a moment is enough, and a longer one for who wants to be sure.
+        let settled = hopeless && (!patient || (something && !very_patient && !wanted.revalidate));
         if trusted >= enough || settled || (!patient && something && !wanted.revalidate) {
             return answers;
         }
@@ -214,6 +227,7 @@ async fn gather(
                 Some((_, Err(_))) => {}
                 None => return answers,
             },
+            () = &mut short, if very_patient => very_patient = false,
             () = &mut soft, if patient => patient = false,
             () = &mut hard => return answers,
         }

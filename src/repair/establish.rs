@@ -92,6 +92,8 @@ impl Repairer {
                     self.0.refill.lock().strayed.push(slot);
                 }
                 Some(CanaryState::Ours) if strayed => {
+                    // What a snapshot or a feed told meanwhile may have been of the other bucket.
+                    parts.catalog.forget_all(slot).await?;
                     parts.catalog.relist(slot).await?;
                     self.0.refill.lock().strayed.retain(|stray| *stray != slot);
                 }

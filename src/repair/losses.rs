@@ -1,7 +1,9 @@
 //! Losses: what no provider has any more, which is an alarm, unless somebody took it down.
 
+use futures::future::join_all;
+
 use super::{Attempt, Repairer};
-use crate::asset::{Key, Kind, key};
+use crate::asset::{Key, Kind, Record, key};
 use crate::catalog::{IndexedVersion, Sighting, listing};
 use crate::provider::Slot;
 use crate::telemetry::EventKind;
@@ -14,13 +16,17 @@ impl Repairer {
     }
 
     /// Tells whether every other provider answers that it has no copy of a version. One that does not answer
-    /// may have it.
+    /// may have it; one that is not well is not asked, since others wait for the turn that this takes.
     pub(super) async fn is_lost(&self, row: &IndexedVersion, target: Slot) -> bool {
         let others = self.parts().fleet.slots().filter(|slot| *slot != target);
-        futures::future::join_all(others.map(|slot| self.lacks(row, slot)))
-            .await
-            .into_iter()
-            .all(|lacks| lacks)
+        self.others_are_well(target)
+            && join_all(others.map(|slot| self.lacks(row, slot))).await.into_iter().all(|lacks| lacks)
+    }
+
+    /// Tells whether all providers but the target of a copy are well.
+    pub(super) fn others_are_well(&self, target: Slot) -> bool {
+        let board = self.parts().monitor.board();
+        self.parts().fleet.slots().all(|slot| slot == target || board.is_healthy(slot))
     }
 
     /// Ends the search for a version that all others lack: what was taken down is no loss.
@@ -37,7 +43,7 @@ impl Repairer {
         if !known.iter().any(|it| it.kind == Kind::Del && it.version > row.version) {
             return self.give_up(row, slot);
         }
-        let Some(gone) = known.iter().find(|it| it.version == row.version) else {
+        let Some(gone) = known.iter().find(|it| (it.version, it.kind) == (row.version, row.kind)) else {
             // The attempt at another provider has just forgotten it.
             return Attempt::Gone;
         };
@@ -59,7 +65,14 @@ impl Repairer {
         let provider = self.parts().fleet.get(slot);
         let lacks = async |key| provider.stat(&key).await.is_err_and(|failure| failure.is_not_found());
         lacks(Key::record(row.name, row.version, row.kind)).await
-            || (row.kind == Kind::Put && lacks(Key::part(row.version.upload, 0)).await)
+            || (self.has_part(row) && lacks(Key::part(row.version.upload, 0)).await)
+    }
+
+    /// Tells whether a version is known to have bytes: an empty asset has no part.
+    fn has_part(&self, row: &IndexedVersion) -> bool {
+        let at = Key::record(row.name, row.version, row.kind);
+        let record = row.record.as_ref().and_then(|sealed| Record::open(sealed, &self.parts().key, &at).ok());
+        record.and_then(|record| record.put).is_some_and(|put| put.size > 0)
     }
 
     /// Tells what all providers together have of a version; `None` when one does not answer.

@@ -133,7 +133,9 @@ impl Repairer {
         loop {
             let targets = self.parts().fleet.slots();
             let targets: Vec<_> = targets.filter(|slot| self.is_target(*slot)).collect();
-            futures::future::join_all(targets.iter().map(|slot| self.doubt(*slot))).await;
+            let doubts = futures::future::join_all(targets.iter().map(|slot| self.doubt(*slot)));
+            // What one that hangs was not asked is asked with the next round.
+            let _ = tokio::time::timeout(ROUND_TAKES, doubts).await;
             let completed = self.complete(&targets, Mode::Routine).await;
             self.progress().await;
             if completed != Completed::InPart {
@@ -256,10 +258,20 @@ impl Repairer {
                         self.0.postponed.add(row.version, slot, parts.clock.now());
                         Attempt::Failed
                     }
+                    MendError::Refused(_) => self.give_up(row, slot),
+                    // In a refill everybody was asked, else those that are well.
                     MendError::NoSource { last: Some(SourceError::Damaged { .. }), .. }
-                    | MendError::Refused(_) => self.give_up(row, slot),
+                        if mode == Mode::Refill || self.others_are_well(slot) =>
+                    {
+                        self.give_up(row, slot)
+                    }
                     MendError::NoSource { .. } if self.is_lost(row, slot).await => self.lose(row, slot).await,
-                    MendError::NoSource { .. } => Attempt::Later,
+                    MendError::NoSource { .. } => {
+                        if mode == Mode::Routine {
+                            self.0.postponed.add(row.version, slot, parts.clock.now());
+                        }
+                        Attempt::Later
+                    }
                 }
             }
         }
@@ -275,7 +287,13 @@ impl Repairer {
         let parts = self.parts();
         let suspect = parts.catalog.is_suspect(row.name, row.version, slot);
         let holders = |slot: &Slot| row.missing >> slot.0 & 1 == 0;
-        let mut sources = parts.monitor.board().order();
+        let board = parts.monitor.board();
+        let mut sources = board.order();
+        // One that hangs would keep others from their turn for as long as it is waited for. A refill must know.
+        let is_well = |source: &Slot| board.is_healthy(*source);
+        if mode == Mode::Routine && sources.iter().any(|source| *source != slot && is_well(source)) {
+            sources.retain(is_well);
+        }
         sources.sort_by_key(|source| !holders(source));
         let at = Key::record(row.name, row.version, row.kind);
         let order: Vec<_> = sources.iter().copied().map(Entrant::patient).collect();

@@ -1,5 +1,6 @@
-//! Copies that their target would not take a moment ago. A failure of the target ends a step there, and steps
-//! begin with the newest: one object that a provider never takes would keep all older copies from being made.
+//! Copies that their target would not take, or nobody deliver, a moment ago. A failure of the target ends a step there,
+//! one of the sources takes its time, and steps begin with the newest: one object that a provider never takes, or of
+//! which only one that hangs has the bytes, would keep all older copies from being made.
 
 use std::collections::HashMap;
 use std::time::Duration;

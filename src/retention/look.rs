@@ -3,7 +3,7 @@
 //! A look counts only when every provider answered, told its time, and proved to be itself *after* its
 //! listing; otherwise there is no look at all and what was to be removed waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use backon::Retryable;
@@ -31,7 +31,8 @@ pub(super) struct Looked {
 }
 
 impl Retention {
-    /// Looks at some names at all providers.
+    /// Looks at some names at all providers. A name of which one version is listed as an asset and as a tombstone is left
+    /// alone: one of the keys is made up, which an audit tells and mends.
     pub(super) async fn look(&self, names: Vec<NameHash>) -> Result<Vec<Looked>, Wait> {
         let mut looked = Vec::with_capacity(names.len());
         for name in names {
@@ -41,6 +42,8 @@ impl Retention {
             looked.push(Looked { name, known, view });
         }
         let asked = self.parts().clock.now();
+        let mut kinds = HashMap::new();
+        let mut ambiguous = HashSet::new();
         for (slot, provider) in self.parts().fleet.iter() {
             let names: Vec<_> = looked.iter().map(|it| it.name).collect();
             let listings = stream::iter(names).map(|name| self.list(provider.clone(), name));
@@ -52,13 +55,38 @@ impl Retention {
                 let fed =
                     |version| it.known.iter().any(|k| k.version == version && k.holders.contains(&slot));
                 let copies = records.into_iter().map(|(version, kind, stored_ms)| {
+                    if *kinds.entry((it.name, version)).or_insert(kind) != kind {
+                        ambiguous.insert(it.name);
+                    }
                     (version, Copy { kind, stored_ms, complete: fed(version) })
                 });
                 it.view.shelves.push(Shelf { now_ms, copies: copies.collect() });
             }
         }
         self.all_are_themselves(asked).await?;
+        for it in &looked {
+            self.forget_made_up(it, &kinds).await?;
+        }
+        looked.retain(|it| !ambiguous.contains(&it.name));
         Ok(looked)
+    }
+
+    /// Forgets what the index knows of a version under a kind that nobody lists any more while the other one is listed.
+    async fn forget_made_up(
+        &self,
+        it: &Looked,
+        kinds: &HashMap<(NameHash, Version), Kind>,
+    ) -> Result<(), Wait> {
+        for known in it.known.iter() {
+            let listed_as_other =
+                kinds.get(&(it.name, known.version)).is_some_and(|kind| *kind != known.kind);
+            let lists =
+                |shelf: &Shelf| shelf.copies.get(&known.version).is_some_and(|copy| copy.kind == known.kind);
+            if listed_as_other && !it.view.shelves.iter().any(lists) {
+                self.parts().catalog.forget(it.name, known).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits unless every provider proves to have been itself since `asked`.

@@ -3,8 +3,7 @@
 //! * A blob is an orphan when its upload began more than 24 h ago, and the provider stored none of
 //!   its objects later than that, by its own clock. Uploads that the index knows, whose providers' names are
 //!   all loaded, are none. Which names could speak of it is unknown, so the proof is a whole listing of
-//!   `names/` at a majority of the trusted providers, made after that age: any acknowledged version is in it.
-//!   A record that only the others have was never acknowledged, and lies beside its own bytes.
+//!   `names/` at every provider, made after that age: what has a record anywhere may yet turn up, and keeps its bytes.
 //! * A feed entry is an orphan when it was filed as long ago and every provider says that it has no such
 //!   record.
 //!
@@ -21,6 +20,7 @@ use super::round::Dial;
 use super::{Brake, Report, Retention, Wait};
 use crate::asset::key::{self, FeedMinute, KeyKind};
 use crate::asset::{Key, Kind, NameHash, UploadId, Version};
+use crate::catalog::KnownVersion;
 use crate::provider::{Provider, Slot};
 
 /// From which age on what no record speaks of is no upload under way, in milliseconds.
@@ -97,13 +97,16 @@ impl Retention {
         Ok(found)
     }
 
-    /// Takes out the uploads that a record at a majority speaks of; providers that list everything in few
-    /// requests are asked first.
+    /// Takes out the uploads that a record speaks of; providers that list everything in few requests are asked first,
+    /// the others only where something is left.
     async fn strike_out_recorded(&self, uploads: &mut BTreeSet<UploadId>) -> Result<(), Wait> {
         let (fleet, asked) = (&self.parts().fleet, self.parts().clock.now());
         let mut slots: Vec<_> = fleet.slots().collect();
         slots.sort_by_key(|slot| !fleet.get(*slot).capabilities().ordered_listing);
-        for slot in slots.into_iter().take(fleet.majority()) {
+        for slot in slots {
+            if uploads.is_empty() {
+                break;
+            }
             let mut names = fleet.get(slot).list_tree(key::NAMES);
             while let Some(page) = names.try_next().await? {
                 self.0.pace.take(1).await;
@@ -187,7 +190,8 @@ impl Retention {
     async fn forget_unrecorded(&self, entry: &Entry) -> Result<(), Wait> {
         let catalog = &self.parts().catalog;
         let known = catalog.known(entry.name).await;
-        if let Some(known) = known.iter().find(|known| known.version == entry.version) {
+        let is_it = |known: &&KnownVersion| (known.version, known.kind) == (entry.version, entry.kind);
+        if let Some(known) = known.iter().find(is_it) {
             catalog.forget(entry.name, known).await?;
         }
         Ok(())

@@ -86,8 +86,8 @@ impl Plan {
 /// Plans what may go of a name.
 ///
 /// * A copy goes for the sake of a newer version that a majority holds completely and has stored for longer
-///   than the retention, and which is complete at the copy's own provider as well. Where that newer version
-///   holds bytes, it must be old enough at that very provider; where it is a tombstone, the majority decides.
+///   than the retention, and which is complete at the copy's own provider as well, since whenever: where it was made
+///   by repair, an older version that outlived all its other copies would be missing there.
 /// * A tombstone goes when every provider holds it completely, nobody lists anything else of the name, and
 ///   a majority has stored it for longer than the retention. Its stamp must have come to pass everywhere,
 ///   or the next version of the name might be stamped below it.
@@ -104,10 +104,8 @@ pub fn plan(view: &View, rules: Rules) -> Plan {
         listed.iter().rev().filter(|(version, _)| is_keeper(view, rules, **version)).collect();
     for (slot, shelf) in view.shelves.iter().enumerate() {
         for (version, copy) in &shelf.copies {
-            let keeper = keepers.iter().find(|(keeper, kind)| {
-                let here = shelf.copies.get(*keeper).filter(|here| here.complete);
-                let old_enough = |here: &Copy| **kind == Kind::Del || is_old(here, shelf.now_ms, rules);
-                *keeper > version && here.is_some_and(old_enough)
+            let keeper = keepers.iter().find(|(keeper, _)| {
+                *keeper > version && shelf.copies.get(*keeper).is_some_and(|here| here.complete)
             });
             if let Some((keeper, _)) = keeper {
                 plan.keepers.insert(**keeper);

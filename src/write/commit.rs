@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::ingest::{self, Ingested};
 use super::pipeline::{Commit, Item};
 use super::quorum::Quorum;
-use super::survey::{Survey, survey};
+use super::survey::{Survey, check_clock, survey};
 use super::{BodyStream, Outcome, Parts, Precondition, PutRequest, Receipt, Shared, WriteError};
 use crate::asset::{AssetName, Blake3, BlockHasher, Key, Kind, Order, PutFields, Record, UploadId, Version};
 use crate::provider::Slot;
@@ -59,11 +59,15 @@ pub(super) async fn delete(parts: Arc<Shared>, name: AssetName, reply: Reply<Opt
         Ok(survey) => survey,
         Err(error) => return drop(reply.send(Err(error))),
     };
-    // What a majority knows to be absent needs no tombstone; one that only a minority holds does. A version
-    // whose bytes were found wanting may turn up again, so it counts.
+    // What a majority knows to be absent needs no tombstone; one that only a minority holds does, and one that is not
+    // in the feeds, of which other gateways do not learn. A version whose bytes were found wanting may turn up
+    // again, so it counts.
+    let majority = parts.fleet.majority();
     let gone = match survey.newest {
         None => true,
-        Some((_, kind)) => kind == Kind::Del && survey.newest_copies >= parts.fleet.majority(),
+        Some((_, kind)) => {
+            kind == Kind::Del && survey.newest_copies >= majority && survey.newest_holders >= majority
+        }
     };
     if gone {
         return drop(reply.send(Ok(None)));
@@ -98,7 +102,16 @@ async fn try_put(
     let deadline = ingested.arrived + parts.patience;
     check(parts, request, &survey).await?;
     quorum.bytes_stored(deadline).await?;
-    let record = stamp(parts, request.name.clone(), upload, &survey, Some(fields(request, &ingested)));
+    let survey = if request.precondition == Precondition::None {
+        survey
+    } else {
+        // The body may have taken minutes.
+        let again = tokio::time::timeout_at(deadline, self::survey(parts, name)).await;
+        let again = again.unwrap_or_else(|_| Err(unavailable("the name cannot be listed again in time")))?;
+        check(parts, request, &again).await?;
+        again
+    };
+    let record = stamp(parts, request.name.clone(), upload, &survey, Some(fields(request, &ingested)))?;
     let commit = seal(parts, record);
     finish(parts, quorum, commit, !survey.exists(), deadline, request.wait_all).await
 }
@@ -112,7 +125,7 @@ async fn try_delete(
     deadline: Instant,
 ) -> Result<(Arc<Commit>, Receipt), WriteError> {
     quorum.send(&Item::End(Arc::new(BlockHasher::new().finish()))).await?;
-    let commit = seal(parts, stamp(parts, name.clone(), upload, survey, None));
+    let commit = seal(parts, stamp(parts, name.clone(), upload, survey, None)?);
     finish(parts, quorum, commit, false, deadline, false).await
 }
 
@@ -191,15 +204,17 @@ async fn clean_up(parts: &Parts, upload: UploadId, mut quorum: Quorum, error: &W
     let _ = tokio::time::timeout(CLEAN_UP_PATIENCE, futures::future::join_all(removals)).await;
 }
 
+/// Stamps a version, unless the clock was set wrong while its body came.
 fn stamp(
     parts: &Parts,
     name: AssetName,
     upload: UploadId,
     survey: &Survey,
     put: Option<PutFields>,
-) -> Record {
+) -> Result<Record, WriteError> {
+    check_clock(parts)?;
     let order = Order::stamp(Order::from_unix_ms(parts.clock.unix_ms()), survey.largest);
-    Record { name, version: Version { order, upload }, created: parts.clock.utc(), put }
+    Ok(Record { name, version: Version { order, upload }, created: parts.clock.utc(), put })
 }
 
 fn seal(parts: &Parts, record: Record) -> Arc<Commit> {
@@ -236,12 +251,15 @@ async fn check(parts: &Parts, request: &PutRequest, survey: &Survey) -> Result<(
 
 async fn current_hash(parts: &Parts, request: &PutRequest) -> Result<Blake3, WriteError> {
     let name = request.name.hash();
-    let unreadable = |reason: String| WriteError::Unavailable { outcome: Outcome::NotCommitted, reason };
     let Some(current) = parts.catalog.current(name).await else {
-        return Err(unreadable("the current version is unknown".to_owned()));
+        return Err(unavailable("the current version is unknown"));
     };
     let order: Vec<_> = parts.monitor.board().order().into_iter().map(Entrant::patient).collect();
     let record = parts.catalog.record(name, &current, &order).await;
-    let record = record.map_err(|missed| unreadable(missed.reasons.join("; ")))?;
+    let record = record.map_err(|missed| unavailable(&missed.reasons.join("; ")))?;
     record.put.as_ref().map(|put| put.blake3).ok_or(WriteError::PreconditionFailed)
+}
+
+fn unavailable(reason: &str) -> WriteError {
+    WriteError::Unavailable { outcome: Outcome::NotCommitted, reason: reason.to_owned() }
 }

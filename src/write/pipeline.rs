@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::not_writable;
 use crate::asset::{BlockList, Record, UploadId};
 use crate::clock::Clock;
 use crate::health::canary::CanaryState;
@@ -86,6 +87,10 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Runs until everything is stored or the pipeline gives up.
     pub(super) async fn run(mut self) {
+        if let Err(reason) = self.meet().await {
+            let _ = self.progress.send((self.slot, Progress::Failed(reason))).await;
+            return;
+        }
         let (began, canary) = (self.clock.now(), self.canary());
         let end = match self.store().await {
             Ok(()) => {
@@ -98,6 +103,23 @@ impl Pipeline {
         };
         // Nobody listens any more only when the write was given up.
         let _ = self.progress.send((self.slot, end)).await;
+    }
+
+    /// Waits for the first look at the provider's canary where the client waits for this copy: a provider that was not
+    /// there when this gateway started may be in a moment.
+    async fn meet(&self) -> Result<(), String> {
+        let (began, mut waits) = (self.clock.now(), self.waits().build());
+        let until = began + self.retry_for;
+        // Nobody sends items any more where the write was given up.
+        while self.canary().is_none() && !self.items.is_closed() && self.clock.now() < until {
+            // What it shows is on the board.
+            let _ = tokio::time::timeout_at(until, self.monitor.look(self.slot)).await;
+            if let Some(wait) = waits.next().filter(|_| self.canary().is_none()) {
+                tokio::time::sleep_until((self.clock.now() + wait).min(until)).await;
+            }
+        }
+        let writable = self.monitor.board().is_writable(self.slot);
+        if writable { Ok(()) } else { Err(not_writable(self.provider.id())) }
     }
 
     async fn store(&mut self) -> Result<(), String> {

@@ -66,7 +66,9 @@ impl Quorum {
             .iter()
             .map(|(slot, provider)| {
                 let id = provider.id().clone();
-                if !parts.monitor.board().is_writable(slot) {
+                let board = parts.monitor.board();
+                let unseen = wait_all && board.canary(slot).is_none();
+                if !unseen && !board.is_writable(slot) {
                     let progress = Progress::Failed(not_writable(&id));
                     let (items, commit, majority_stored, abort) = (None, None, None, None);
                     return Lane { slot, id, items, commit, majority_stored, progress, abort };
@@ -129,10 +131,12 @@ impl Quorum {
             })
             .collect();
         let mut took = Vec::new();
-        let mut behind_at: Option<Instant> = None;
+        // Where no majority can take it, the time of the whole write is the limit.
+        let mut give_up_at = self.arrived.map(|(arrived, patience)| arrived + patience);
+        let mut is_taken = false;
         loop {
             let give_up = async {
-                match behind_at {
+                match give_up_at {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
@@ -146,8 +150,8 @@ impl Quorum {
                 },
                 () = give_up => break,
             }
-            if took.len() >= self.majority && behind_at.is_none() {
-                behind_at = Some(self.lags_until(Instant::now()));
+            if took.len() >= self.majority && !is_taken {
+                (is_taken, give_up_at) = (true, Some(self.lags_until(Instant::now())));
             }
         }
         drop(sends);

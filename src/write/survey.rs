@@ -1,5 +1,6 @@
 //! The survey of a name: what a majority of trusted providers lists of it, before a version is stamped.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -7,7 +8,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Outcome, Parts, WriteError, not_writable};
 use crate::asset::{Kind, NameHash, Order, Version};
-use crate::catalog::{Sighting, listing};
+use crate::catalog::{KnownVersion, Sighting, listing};
+use crate::provider::race::Entrant;
 use crate::provider::{ProviderError, Slot};
 
 /// How long a majority is waited for.
@@ -20,10 +22,16 @@ const RETRIES: usize = 2;
 /// its name, whatever clients are told of its time.
 pub const CLOCK_OFFSET_MS_MAX: u64 = 30_000;
 
+/// From so far ahead of our clock on, in milliseconds, an order counts only with a record: a year.
+const FAR_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+/// For how many such orders a record is looked for, the largest first; more are taken for made up.
+const FAR_LOOKS_MAX: usize = 8;
+
 /// What a majority lists of a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// The largest order seen, in the listings or the index.
+    /// The largest order seen, in the listings or the index. Keys of the far future that nothing proves are left out, here
+    /// and below.
     pub largest: Option<Order>,
     /// The version that is served now, if there is one.
     pub current: Option<(Version, Kind)>,
@@ -31,6 +39,8 @@ pub(super) struct Survey {
     pub newest: Option<(Version, Kind)>,
     /// How many of the trusted providers list the newest version.
     pub newest_copies: usize,
+    /// How many providers are known to hold the newest version with its feed entry, by which other gateways learn of it.
+    pub newest_holders: usize,
 }
 
 impl Survey {
@@ -46,34 +56,79 @@ impl Survey {
 ///
 /// No majority answered, or our clock is wrong: the write ends, not committed.
 pub(super) async fn survey(parts: &Parts, name: NameHash) -> Result<Survey, WriteError> {
-    let gathered = tokio::time::timeout(PATIENCE, gather(parts, name)).await;
+    let deadline = parts.clock.now() + PATIENCE;
+    let gathered = tokio::time::timeout_at(deadline, gather(parts, name)).await;
     let answers = match gathered {
         Ok(Ok(answers)) => answers,
         Ok(Err(reasons)) => return Err(unlisted(reasons.join("; "))),
         Err(_) => return Err(unlisted("no majority listed the name in time".to_owned())),
     };
     // Looked at last: the listings themselves told the time.
-    if let Some(offset) =
-        parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= parts.clock_offset_ms_max)
-    {
-        tracing::error!(offset_ms = offset, "this machine's clock is wrong: nothing is written");
-        return Err(unlisted(format!("this machine's clock is {offset} ms off; set it right")));
-    }
+    check_clock(parts)?;
     // The answers count even where the index, a mere cache, could not take them.
     let _ = parts.catalog.apply(sightings(name, &answers)).await;
     let known = parts.catalog.known(name).await;
-    let known = known.iter().map(|known| (known.version, known.kind));
-    let seen: Vec<_> =
-        answers.iter().flat_map(|(_, versions)| versions.iter().copied()).chain(known).collect();
+    let indexed = known.iter().map(|known| (known.version, known.kind));
+    let mut seen: BTreeSet<_> =
+        answers.iter().flat_map(|(_, versions)| versions.iter().copied()).chain(indexed).collect();
+    let judged = tokio::time::timeout_at(deadline, drop_made_up(parts, name, &mut seen)).await;
+    judged.map_err(|_| unlisted("orders of the far future cannot be judged in time".to_owned()))?;
     let committed = seen.iter().filter(|(version, _)| !parts.catalog.is_uncommitted(*version));
-    let newest = seen.iter().max().copied();
+    let newest = seen.iter().copied().max_by_key(newer);
     let copies = answers.iter().filter(|(_, versions)| newest.is_some_and(|it| versions.contains(&it)));
+    let holders = known.iter().find(|known| newest == Some((known.version, known.kind)));
+    let holders =
+        holders.map_or(0, |known| parts.fleet.slots().filter(|it| known.holders.contains(it)).count());
     Ok(Survey {
         largest: seen.iter().map(|(version, _)| version.order).max(),
-        current: committed.max().copied(),
+        current: committed.copied().max_by_key(newer),
         newest,
         newest_copies: copies.count(),
+        newest_holders: holders,
     })
+}
+
+/// Compares versions; of two of the same stamp, which only one who makes up keys can cause, the one with bytes counts.
+fn newer((version, kind): &(Version, Kind)) -> (Version, bool) {
+    (*version, *kind == Kind::Put)
+}
+
+/// Drops versions of the far future that a majority proves to have no record for. Whoever can write to a provider can
+/// make a key of any order, and one above all others would leave none for the next stamp.
+async fn drop_made_up(parts: &Parts, name: NameHash, seen: &mut BTreeSet<(Version, Kind)>) {
+    let far = Order::from_unix_ms(parts.clock.unix_ms().saturating_add(FAR_MS));
+    for looks in 0.. {
+        let Some((version, kind)) = seen.last().copied().filter(|(version, _)| version.order > far) else {
+            return;
+        };
+        if looks < FAR_LOOKS_MAX && !is_made_up(parts, name, version, kind).await {
+            return;
+        }
+        seen.remove(&(version, kind));
+    }
+}
+
+/// Tells whether a majority proves to have no record that a key could stand for.
+async fn is_made_up(parts: &Parts, name: NameHash, version: Version, kind: Kind) -> bool {
+    let known = KnownVersion { version, kind, record: None, holders: Vec::new() };
+    let order: Vec<_> = parts.monitor.board().order().into_iter().map(Entrant::patient).collect();
+    let began = parts.clock.now();
+    match parts.catalog.record(name, &known, &order).await {
+        Err(missed) => parts.monitor.is_proved_lacking(&missed.lacking, began).await,
+        Ok(_) => false,
+    }
+}
+
+/// Checks that our clock may stamp.
+///
+/// # Errors
+///
+/// It is too far from what most providers say: not committed.
+pub(super) fn check_clock(parts: &Parts) -> Result<(), WriteError> {
+    let offset = parts.fleet.clock_offset_ms().filter(|ms| ms.unsigned_abs() >= parts.clock_offset_ms_max);
+    let Some(offset) = offset else { return Ok(()) };
+    tracing::error!(offset_ms = offset, "this machine's clock is wrong: nothing is written");
+    Err(unlisted(format!("this machine's clock is {offset} ms off; set it right")))
 }
 
 type Answer = (Slot, Vec<(Version, Kind)>);

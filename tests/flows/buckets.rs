@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use triplicate::asset::{Key, Kind};
 use triplicate::health::canary::CanaryState;
 use triplicate::provider::faulty::Fault;
-use triplicate::provider::{ErrorKind, Slot};
+use triplicate::provider::{ErrorKind, Payload, Provider, Slot};
 use triplicate::read::ReadError;
 use triplicate::write::{Outcome, WriteError};
 
@@ -105,4 +106,29 @@ async fn what_was_learnt_from_the_wrong_bucket_is_forgotten() {
     stack.recover().await;
     stack.heal().await;
     assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_foreign_bucket_tells_a_gateway_that_starts_is_forgotten_with_it() {
+    let (site, one) = site().await;
+    site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
+    let mut put = request("a.png");
+    put.wait_all = false;
+    let record = one.put_request(put, &bytes(1, 100)).await.unwrap().record;
+    one.tasks.shut_down(Duration::from_secs(60)).await;
+    site.faulty[2].heal();
+    // By a mistake in a configuration the third provider shows the bucket of another one.
+    let third = site.dated[2].clone();
+    let entry = Key::feed(NOW / 60_000, record.name.hash(), record.version, Kind::Put);
+    third.put(&entry, &Payload::from(bytes(1, 1)), "text/plain").await.unwrap();
+    site.flip(Slot(2), "canary/c", 30);
+    let mut cold = site.stack(site.clock(NOW + 60_000));
+    cold.start().await;
+    assert_eq!(cold.monitor.board().canary(Slot(2)), Some(CanaryState::Foreign));
+    site.flip(Slot(2), "canary/c", 30);
+    third.delete(&entry).await.unwrap();
+    tokio::time::advance(Duration::from_secs(120)).await;
+    cold.recover().await;
+    cold.heal().await;
+    assert_same_copies(&cold).await;
 }

@@ -202,3 +202,46 @@ async fn a_gateway_that_slept_for_less_than_the_tombstones_last_keeps_its_index(
     assert_eq!(two.get("new.png").await.unwrap(), bytes(3, 10));
     assert!(matches!(two.get("gone.png").await, Err(ReadError::NotFound)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_only_listings_show_is_made_known_by_whoever_is_asked_again() {
+    let (site, one) = site().await;
+    one.put("a.png", &bytes(1, 10)).await.unwrap();
+    let mut watching = site.stack(site.clock(NOW));
+    watching.start().await;
+    assert_eq!(watching.get("a.png").await.unwrap(), bytes(1, 10));
+    // Its gateway died before any feed entry.
+    crate::retention::delete(&one, "a.png").await;
+    let name: triplicate::asset::AssetName = "a.png".parse().unwrap();
+    let entry = format!("{}.{}.del", one.catalog.versions(&name).await[0].version, name.hash());
+    for slot in 0..3 {
+        crate::retention::remove(&one, slot, &entry).await;
+    }
+    drop(one);
+    let mut two = site.stack(site.clock(NOW));
+    two.start().await;
+    crate::retention::delete(&two, "a.png").await;
+    assert!(two.writer.delete(name).await.unwrap().is_none(), "one with feed entries is enough");
+    watching.poll().await;
+    assert!(matches!(watching.get("a.png").await, Err(ReadError::NotFound)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_index_asks_providers_that_are_back_though_none_is_known_to_be_well() {
+    let (site, one) = site().await;
+    one.put("a.png", &bytes(1, 10)).await.unwrap();
+    let mut two = site.stack(site.clock(NOW));
+    two.start().await;
+    site.faulty.iter().for_each(|faulty| faulty.set_all(Fault::Error(ErrorKind::Unavailable)));
+    for _ in 0..5 {
+        tokio::time::advance(Duration::from_secs(2)).await;
+        two.look().await;
+        two.poll().await;
+    }
+    site.faulty.iter().for_each(|faulty| faulty.heal());
+    one.look().await;
+    one.put("a.png", &bytes(2, 10)).await.unwrap();
+    let nobody = two.fleet.slots().all(|slot| !two.monitor.board().is_healthy(slot));
+    assert!(nobody && !two.catalog.is_fresh());
+    assert_eq!(two.get("a.png").await.unwrap(), bytes(2, 10));
+}

@@ -9,6 +9,7 @@ mod stack;
 
 mod buckets;
 mod dated;
+mod forged;
 mod gateways;
 mod hedging;
 mod identity;
@@ -21,6 +22,7 @@ mod repairs;
 mod rescues;
 mod retention;
 mod sharing;
+mod snapshot_crashes;
 mod snapshot_faults;
 mod snapshots;
 mod sweep;

@@ -21,12 +21,12 @@ fn files(site: &Site, end: &str) -> Vec<PathBuf> {
     dirs.map(|dir| dir.unwrap().path().join(end)).collect()
 }
 
-fn alarms(stack: &Stack) -> usize {
+pub(crate) fn alarms(stack: &Stack) -> usize {
     let events = stack.telemetry.recent_events(100);
     events.iter().filter(|event| event.kind == EventKind::BadSnapshot).count()
 }
 
-async fn assert_right(stack: &Stack) {
+pub(crate) async fn assert_right(stack: &Stack) {
     for number in 0..4 {
         assert_eq!(stack.get(&format!("{number}.png")).await.unwrap(), bytes(number, 100));
     }

@@ -23,14 +23,20 @@ pub(crate) async fn came_with_its_record(stack: &Stack, name: &str) -> bool {
     known.last().is_some_and(|version| version.record.is_some())
 }
 
-/// Five names, and a snapshot of them.
-pub(crate) async fn with_snapshot() -> (Site, Stack) {
+/// Five names, one of them deleted.
+pub(crate) async fn with_names() -> (Site, Stack) {
     let (site, mut one) = site().await;
     for number in 0..5 {
         one.put(&format!("{number}.png"), &bytes(number, 100)).await.unwrap();
     }
     one.writer.delete("4.png".parse().unwrap()).await.unwrap();
     one.poll().await;
+    (site, one)
+}
+
+/// Five names, and a snapshot of them.
+pub(crate) async fn with_snapshot() -> (Site, Stack) {
+    let (site, one) = with_names().await;
     snapshots(&one).write().await.unwrap();
     (site, one)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use triplicate::asset::{Key, UploadId, key};
-use triplicate::provider::{Payload, Slot};
+use triplicate::provider::faulty::Fault;
+use triplicate::provider::{Operation, Payload, Slot};
 use triplicate::retention::Brake;
 
 use crate::bytes;
@@ -14,10 +15,20 @@ use crate::stack::Stack;
 async fn orphans_go_after_a_day_and_younger_ones_stay() {
     let (site, mut stack) = site().await;
     let kept = stack.put("kept.png", &bytes(1, 10)).await.unwrap().record;
-    // Only one provider still has the record of this one; no gateway's index knows it.
-    let lonely = stack.put("lonely.png", &bytes(2, 10)).await.unwrap().record;
-    for slot in [1, 2] {
-        remove(&stack, slot, &lonely.key().to_string()).await;
+    // Only one provider has the records of these; no gateway's index knows them.
+    let mut writer = site.stack(site.clock.clone());
+    writer.start().await;
+    let mut lonely = Vec::new();
+    for at in 0..3 {
+        let record = writer.put(&format!("lonely-{at}.png"), &bytes(2, 10)).await.unwrap().record;
+        for slot in 0..3 {
+            let entry = format!("{}.{}.put", record.version, record.name.hash());
+            remove(&stack, slot, &entry).await;
+            if slot != at {
+                remove(&stack, slot, &record.key().to_string()).await;
+            }
+        }
+        lonely.push(record.version.upload);
     }
     let orphan = site.clock.upload_id();
     let payload = Payload::from(bytes(3, 10));
@@ -44,8 +55,8 @@ async fn orphans_go_after_a_day_and_younger_ones_stay() {
     stack.retention.round(Brake::Stop, true).await;
     assert!(!has(&stack, 1, orphan).await && !has(&stack, 0, young).await);
     for slot in 0..3 {
-        for upload in [kept.version.upload, lonely.version.upload] {
-            assert!(has(&stack, slot, upload).await);
+        for upload in lonely.iter().chain([&kept.version.upload]) {
+            assert!(has(&stack, slot, *upload).await, "{upload} at {slot}");
         }
     }
 }
@@ -108,4 +119,51 @@ async fn a_sweep_that_could_not_begin_is_tried_with_the_next_round() {
     stack.retention.step().await;
     assert!(stack.retention.last().unwrap().is_done(), "{:?}", stack.retention.last());
     assert!(stack.object(Slot(0), &orphan).await.is_none(), "it is not put off for an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_amid_a_sweep_leaves_only_what_the_next_ones_take() {
+    // At each provider: two parts of a failed upload, the feed entry of a version whose record is gone.
+    for (slot, removed) in (0..3).flat_map(|slot| (0..3).map(move |removed| (slot, removed))) {
+        let (site, mut stack) = site().await;
+        let orphan = site.clock.upload_id();
+        let gone = stack.put("gone.png", &bytes(2, 100_000)).await.unwrap().record;
+        for slot in 0..3 {
+            remove(&stack, slot, &gone.key().to_string()).await;
+            for part in 0..2 {
+                let payload = Payload::from(bytes(3, 10));
+                stack
+                    .fleet
+                    .get(Slot(slot))
+                    .put(&Key::part(orphan, part), &payload, "image/png")
+                    .await
+                    .unwrap();
+            }
+        }
+        later(&mut stack, DAY * 2).await;
+        stack.put("kept.png", &bytes(1, 100_000)).await.unwrap();
+        let theirs = gone.version.upload.to_string();
+        let mut expected = keys(&stack).await;
+        for keys in &mut expected {
+            keys.retain(|key| !key.contains(&theirs) && !key.contains(&orphan.to_string()));
+        }
+        let mut dies = site.stack(site.clock.clone());
+        dies.start().await;
+        (0..removed).for_each(|_| site.faulty[slot].queue(Operation::Delete, Fault::Delay(Duration::ZERO)));
+        site.faulty[slot].set(Operation::Delete, Fault::Hang);
+        let round =
+            tokio::time::timeout(Duration::from_secs(1), dies.retention.round(Brake::Stop, true)).await;
+        assert!(round.is_err(), "{slot} {removed}: it was to be in the middle");
+        drop(dies);
+        site.faulty[slot].heal();
+        let mut next = site.stack(site.clock.clone());
+        next.start().await;
+        for _ in 0..2 {
+            let report = next.retention.round(Brake::Stop, true).await;
+            assert!(report.is_done(), "{slot} {removed}: {report:?}");
+            later(&mut next, DAY).await;
+        }
+        assert_eq!(keys(&next).await, expected, "{slot} {removed}");
+        assert_eq!(next.get("kept.png").await.unwrap(), bytes(1, 100_000));
+    }
 }

@@ -21,6 +21,8 @@ use crate::{NOW, bytes};
 const LACKS: Slot = Slot(2);
 /// Several seconds of work beside clients.
 const COPIES: usize = 500;
+/// Where nobody reads, so many are made at once.
+const AT_ONCE: usize = 8;
 /// A read begins so often.
 const READ_EVERY: Duration = Duration::from_millis(5);
 
@@ -143,6 +145,29 @@ async fn repair_hurries_when_nobody_reads() {
     assert_eq!(missing(&stack).await, 0);
     // A copy takes less than ten calls, and eight are made at once.
     assert!(began.elapsed() < Duration::from_millis(COPIES as u64 * 10 / 6), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_copies_are_made_first_and_the_oldest_that_lacks_is_told() {
+    let (_folder, stack) = indebted().await;
+    let version = async |number: usize| {
+        let name = format!("{number}.png").parse().unwrap();
+        stack.catalog.versions(&name).await.pop().unwrap()
+    };
+    let oldest = async || {
+        let debts = stack.catalog.debts().await;
+        debts.into_iter().find(|debt| debt.slot == LACKS).unwrap().oldest_unix_ms
+    };
+    assert_eq!(oldest().await, Some(version(0).await.version.upload.unix_ms()));
+    let step = tokio::time::timeout(Duration::from_millis(100), stack.repairer.step()).await;
+    assert!(step.is_err(), "it was to be in the middle");
+    let left = usize::try_from(missing(&stack).await).unwrap();
+    assert!((1..COPIES).contains(&left), "{left}");
+    for number in 0..left - AT_ONCE {
+        assert!(!version(number).await.holders.contains(&LACKS), "{number} of {left} that are left");
+    }
+    stack.repairer.step().await;
+    assert_eq!((missing(&stack).await, oldest().await), (0, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use triplicate::asset::Sha256;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Slot};
@@ -77,6 +78,86 @@ async fn who_waits_for_all_copies_is_answered_in_time_though_one_hangs() {
     let receipt = stack.put_request(request("large.bin"), &content).await.unwrap();
     let states = receipt.copies.iter().map(|(_, state)| *state == CopyState::Stored);
     assert_eq!(states.collect::<Vec<_>>(), [true, true, false], "{receipt:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_all_copies_waits_for_a_provider_that_was_not_there_at_the_start() {
+    for returns in [true, false] {
+        let (site, _first) = site().await;
+        site.faulty[2].set_all(Fault::Error(ErrorKind::Unavailable));
+        let mut stack = site.stack(site.clock(crate::NOW));
+        stack.start().await;
+        let returning = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            if returns {
+                site.faulty[2].heal();
+            }
+        };
+        let content = bytes(1, 100);
+        let (receipt, ()) = tokio::join!(stack.put("a.png", &content), returning);
+        let copies = receipt.unwrap().copies;
+        assert_eq!(copies[2].1, if returns { CopyState::Stored } else { CopyState::Failed }, "{copies:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_write_is_refused_in_time_though_a_majority_hangs() {
+    for parts in 1..=3 {
+        let (site, stack) = site().await;
+        site.faulty[1..].iter().for_each(|faulty| faulty.set(Operation::Put, Fault::Hang));
+        let content = bytes(1, parts * triplicate::asset::PART_BYTES as usize);
+        let mut put = request("large.bin");
+        put.content_length = Some(content.len() as u64);
+        let began = tokio::time::Instant::now();
+        let refused = tokio::time::timeout(Duration::from_secs(300), stack.put_request(put, &content)).await;
+        let refused = refused.expect("an answer in time").unwrap_err();
+        assert!(
+            matches!(refused, WriteError::Unavailable { outcome: Outcome::NotCommitted, .. }),
+            "{refused}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(31), "{parts}: {:?}", began.elapsed());
+    }
+}
+
+/// A body that pauses in its middle, until the other end is dropped.
+fn paused(content: &bytes::Bytes) -> (tokio::sync::oneshot::Sender<()>, triplicate::write::BodyStream) {
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let halves = [content.slice(..content.len() / 2), content.slice(content.len() / 2..)];
+    let [first, second] = halves.map(|half| stream::iter([Ok(half)]));
+    let pause = stream::once(released).filter_map(|_| std::future::ready(None));
+    (release, first.chain(pause).chain(second).boxed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_holds_at_the_end_of_a_slow_body_too() {
+    let (_site, stack) = site().await;
+    let (release, body) = paused(&bytes(1, 100));
+    let mut put = request("a.png");
+    put.precondition = Precondition::Absent;
+    let slow = stack.writer.put(put, body);
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        stack.put("a.png", &bytes(2, 100)).await.unwrap();
+        drop(release);
+    };
+    let (refused, ()) = tokio::join!(slow, other);
+    assert_eq!(refused.unwrap_err(), WriteError::PreconditionFailed);
+    assert_eq!(stack.get("a.png").await.unwrap(), bytes(2, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_wrong_while_a_body_comes_stamps_nothing() {
+    let (site, stack) = site().await;
+    let (release, body) = paused(&bytes(1, 100));
+    let slow = stack.writer.put(request("a.png"), body);
+    let turning = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        site.faulty.iter().for_each(|faulty| faulty.skew(-7_200_000));
+        drop(release);
+    };
+    let (refused, ()) = tokio::join!(slow, turning);
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, WriteError::Unavailable { outcome: Outcome::NotCommitted, .. }), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

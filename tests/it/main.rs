@@ -11,6 +11,8 @@
 )]
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests name the cases that they are about")]
 
+#[path = "../stack/mod.rs"]
+mod stack;
 mod support;
 
 mod kit_bunny;

@@ -58,6 +58,7 @@ impl Checker<'_> {
             let Some(ended) = op.ended else { continue };
             order(op, &ops, &stamped, &mut wrong);
             self.answer(op, ended, &ops, history, &mut wrong);
+            self.absence(op, ended, &ops, &mut wrong);
             self.service(op, ended, &ops, &mut wrong);
         }
         wrong.into_iter().map(|text| Violation { name: Some(name), text }).collect()
@@ -171,6 +172,45 @@ impl Checker<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Checks that no read brings back what a client was told to be absent, once that gateway must know. A DELETE of what
+    /// is deleted already writes nothing, but its answer is a promise like any other.
+    fn absence(&self, op: &Op, ended: Instant, ops: &[&Op], wrong: &mut Vec<String>) {
+        let Told::Read { version, by } = op.told else { return };
+        if matches!(op.asked, Asked::GetVersion(_)) {
+            return;
+        }
+        let Some(put) = ops.iter().find(|put| put.id == by && matches!(put.told, Told::Stored(_))) else {
+            return;
+        };
+        let before = |delete: &&&Op| put.ended.is_some_and(|ended| ended < delete.began);
+        let absent = |delete: &&&Op| delete.told == Told::Absent && self.must_know(delete, op, ended);
+        if let Some(delete) = ops.iter().filter(before).find(absent) {
+            wrong.push(format!(
+                "{} read {version} of {by} though {} was told that it is absent",
+                op.id, delete.id
+            ));
+        }
+    }
+
+    /// Counts the reads before which a write was acknowledged, and those of them that must know of the last one.
+    pub fn bound(&self, name: usize, history: &[Op]) -> (u64, u64) {
+        let ops: Vec<_> = history.iter().filter(|op| op.name == name).collect();
+        let mut counts = (0, 0);
+        for op in ops.iter().filter(|op| matches!(op.asked, Asked::Get | Asked::Revalidate)) {
+            let Some(ended) = op.ended.filter(|_| matches!(op.told, Told::Read { .. } | Told::NotFound))
+            else {
+                continue;
+            };
+            let before = ops.iter().filter(|write| {
+                matches!(write.told, Told::Stored(_)) && write.ended.is_some_and(|ended| ended < op.began)
+            });
+            let Some(last) = before.max_by_key(|write| write.ended) else { continue };
+            counts.0 += 1;
+            counts.1 += u64::from(self.must_know(last, op, ended));
+        }
+        counts
     }
 
     /// Compares the status with the number of providers that are down (DESIGN §4).

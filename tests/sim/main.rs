@@ -69,6 +69,8 @@ struct Sum {
     seeds: u64,
     ops: u64,
     acknowledged: u64,
+    reads: u64,
+    bound: u64,
     requests: u64,
     faults: u64,
     removed: u64,
@@ -82,6 +84,8 @@ impl Sum {
         self.seeds += 1;
         self.ops += outcome.ops;
         self.acknowledged += outcome.acknowledged;
+        self.reads += outcome.reads;
+        self.bound += outcome.bound;
         self.requests += outcome.requests;
         self.faults += outcome.faults;
         self.removed += outcome.removed;
@@ -94,13 +98,15 @@ impl Sum {
 
     fn tell(&self) {
         println!(
-            "{} seeds, {:.0} simulated hours ({:.0} of them not in leaps), {} requests of clients ({} writes acknowledged), {} requests to \
-             providers, {} faults, {} records removed, {} seeds with violations",
+            "{} seeds, {:.0} simulated hours ({:.0} of them not in leaps), {} requests of clients ({} writes acknowledged; {} reads \
+             after a write, {} bound to it), {} requests to providers, {} faults, {} records removed, {} seeds with violations",
             self.seeds,
             self.time.as_secs_f64() / 3_600.0,
             (self.time - self.leapt).as_secs_f64() / 3_600.0,
             self.ops,
             self.acknowledged,
+            self.reads,
+            self.bound,
             self.requests,
             self.faults,
             self.removed,
@@ -132,8 +138,8 @@ fn run_all(seeds: Range<u64>, plan: impl Fn(u64) -> Plan + Sync) -> Sum {
     sum.into_inner()
 }
 
-/// Prints what a run did with the names that it went wrong with.
-fn print(seed: u64) {
+/// Prints what a run did with the names that it went wrong with; tells whether all went well.
+fn print(seed: u64) -> bool {
     let outcome = run(Plan { keeps_lines: true, ..plan(seed) });
     for violation in &outcome.violations {
         println!("seed {seed}: {:?}: {}", violation.name, violation.text);
@@ -150,6 +156,7 @@ fn print(seed: u64) {
             println!("{line}");
         }
     }
+    outcome.violations.is_empty()
 }
 
 fn is_about(line: &str, words: Option<&[String; 2]>) -> bool {
@@ -167,7 +174,8 @@ fn upload(line: &str) -> Option<String> {
 fn no_seed_breaks_the_contract() {
     let number = |text: &str| text.parse::<u64>().unwrap();
     if let Some(seed) = environment("TRIPLICATE_SEED") {
-        return print(number(&seed));
+        assert!(print(number(&seed)), "violations, see above");
+        return;
     }
     let seeds = match environment("TRIPLICATE_SEEDS") {
         Some(range) => match range.split_once("..") {
@@ -179,7 +187,7 @@ fn no_seed_breaks_the_contract() {
     let sum = run_all(seeds, plan);
     sum.tell();
     let first = sum.failed.keys().next();
-    first.into_iter().for_each(|seed| print(*seed));
+    first.into_iter().for_each(|seed| _ = print(*seed));
     assert!(sum.failed.is_empty(), "violations, see above; TRIPLICATE_SEED={} prints one", first.unwrap());
 }
 

@@ -43,6 +43,9 @@ pub struct Plan {
 pub struct Outcome {
     pub violations: Vec<Violation>,
     pub hash: u64,
+    /// How many reads there were after an acknowledged write, and how many of them had to know of the last one.
+    pub reads: u64,
+    pub bound: u64,
     pub ops: u64,
     pub acknowledged: u64,
     pub requests: u64,
@@ -133,6 +136,8 @@ impl Site {
             keep,
         };
         violations.extend((0..self.names).flat_map(|name| checker.check(name, &history)));
+        let bound = (0..self.names).map(|name| checker.bound(name, &history));
+        let (reads, bound) = bound.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         let logs: Vec<_> = world.servers.iter().map(|server| server.log()).collect();
         violations.extend(keep.check(&logs));
         violations.extend(finale::compare(world, &history, nemesis, keep));
@@ -143,6 +148,8 @@ impl Site {
         violations.extend(wrong.into_iter().map(|(name, text)| Violation { name: Some(name), text }));
         Outcome {
             violations,
+            reads,
+            bound,
             hash: world.trace.hash(),
             ops: history.len() as u64,
             acknowledged: history.iter().filter(|op| matches!(op.told, Told::Stored(_))).count() as u64,

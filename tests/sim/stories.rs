@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use triplicate::provider::ErrorKind;
 
 use crate::history::{Asked, Told};
@@ -15,6 +16,13 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const ROUNDS: Duration = Duration::from_secs(14);
 /// How many overwrites follow each other.
 const OVERWRITES: usize = 40;
+const HOUR: Duration = Duration::from_secs(3_600);
+/// The place of Bunny among the providers.
+const BUNNY: usize = 2;
+/// How many names are uploaded while Bunny is away.
+const UPLOADS: usize = 10_000;
+/// How long after its return its copies may take.
+const MADE_WITHIN: Duration = Duration::from_secs(600);
 
 fn plan(seed: u64, keep: Keep) -> Plan {
     Plan { seed, keeps_lines: false, decorate: |_, providers| providers, faults: Faults::All, keep }
@@ -48,6 +56,16 @@ impl Site {
         self.world.leap(time).await;
         self.world.weather.end(frozen);
         tokio::time::sleep(ROUNDS).await;
+    }
+
+    /// Returns how many copies Bunny lacks by what that gateway knows which knows of the most.
+    async fn debt(&self) -> u64 {
+        let mut most = 0;
+        for gateway in &self.gateways {
+            let debts = gateway.life().unwrap().stack.catalog.debts().await;
+            most = most.max(debts[BUNNY].copies);
+        }
+        most
     }
 
     /// Returns how many records were removed by requests.
@@ -152,6 +170,46 @@ async fn exile(site: &Site, nemesis: &mut Nemesis) {
     nemesis.heal();
 }
 
+/// Bunny is away for an hour in which much is uploaded; its copies are made when it is back.
+async fn outage(site: &Site, nemesis: &mut Nemesis) {
+    tokio::time::sleep(ROUNDS).await;
+    let refuse = Condition::Refuse(ErrorKind::Unavailable);
+    let spell = site.world.weather.begin(None, Some(BUNNY), refuse);
+    let began = Instant::now();
+    for upload in 0..UPLOADS {
+        tokio::time::sleep_until(began + HOUR / UPLOADS as u32 * upload as u32).await;
+        let told = site.ask(upload, upload, Asked::Put { size: 1_000 }, false).await;
+        if !matches!(told, Told::Stored(_)) {
+            site.wrong(format!("upload {upload} is told {told:?}"));
+        }
+    }
+    tokio::time::sleep_until(began + HOUR).await;
+    tokio::time::sleep(ROUNDS).await;
+    let before = site.debt().await;
+    if before < UPLOADS as u64 {
+        site.wrong(format!("{before} copies are missing where {UPLOADS} were uploaded"));
+    }
+    site.world.weather.end(spell);
+    let returned = Instant::now();
+    while site.debt().await > 0 && returned.elapsed() < MADE_WITHIN {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let (left, took) = (site.debt().await, returned.elapsed());
+    println!(
+        "{UPLOADS} uploads in an hour without Bunny: {left} copies are missing {took:?} after its return"
+    );
+    if left > 0 {
+        site.wrong(format!("{left} copies are still missing"));
+    }
+    for name in (0..UPLOADS).step_by(100) {
+        let told = site.ask(name, name, Asked::Get, false).await;
+        if !matches!(told, Told::Read { .. }) {
+            site.wrong(format!("name {name} is told {told:?}"));
+        }
+    }
+    nemesis.heal();
+}
+
 #[test]
 fn overwrites_keep_their_order_while_the_puts_of_one_provider_are_late_doubled_and_out_of_order() {
     for keep in [Keep(None), Keep(Some(Duration::from_secs(120)))] {
@@ -171,4 +229,9 @@ fn a_provider_that_was_away_for_a_month_resurrects_nothing_and_then_all_that_was
 #[test]
 fn a_gateway_that_was_cut_off_until_the_tombstones_were_gone_resurrects_nothing() {
     all(3, Keep(Some(DAY * 2)), exile);
+}
+
+#[test]
+fn the_copies_of_an_hour_without_bunny_are_made_within_minutes_of_its_return() {
+    all(1, Keep(None), outage);
 }

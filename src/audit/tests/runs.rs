@@ -5,6 +5,18 @@ use std::time::Duration;
 use super::*;
 
 #[tokio::test(start_paused = true)]
+async fn a_prefix_is_not_known_to_be_lacking_where_no_record_can_be_read() {
+    let bench = Bench::new().await;
+    let made = bench.put("icons/gold.png", 10).await;
+    bench.providers[..2].iter().for_each(|provider| provider.remove(made.record()));
+    bench.providers[2].flip(made.record(), 20);
+    let prefix = Some("icons/".to_owned());
+    let outcome = bench.audit_with(&AuditOptions { prefix, ..bench.options.clone() }).await;
+    assert_eq!((outcome.exit, outcome.findings.len()), (3, 0), "{:?}", outcome.findings);
+    assert_eq!(bench.audit().await.exit, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_prefix_leaves_other_assets_and_orphans_alone() {
     let bench = Bench::new().await;
     let inside = bench.put("icons/gold.png", 5).await;

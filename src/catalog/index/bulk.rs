@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Index, IndexedVersion, Result, Sighting, as_u64, ord, version_of};
-use crate::asset::{NameHash, Version};
+use crate::asset::{Kind, NameHash, Version};
 
 /// The memory for pages while a snapshot is loaded, in KiB: names come in no order, and their tree should
 /// stay in memory.
@@ -103,10 +103,15 @@ impl Index {
         };
         let mut rows = statement.query(params![name, order, upload])?;
         let (mut page, mut bytes) = (Vec::new(), 0);
-        while bytes < bytes_max
-            && let Some(row) = rows.next()?
-        {
+        while let Some(row) = rows.next()? {
             let version = version_of(row)?;
+            // The next page begins behind a version, whatever kinds there are of it.
+            let is_twin = page.last().is_some_and(|last: &IndexedVersion| {
+                (last.name, last.version) == (version.name, version.version)
+            });
+            if bytes >= bytes_max && !is_twin {
+                break;
+            }
             bytes += ROW_BYTES + version.record.as_ref().map_or(0, Vec::len);
             page.push(version);
         }
@@ -118,12 +123,14 @@ impl Index {
     /// # Errors
     ///
     /// The file cannot be read.
-    pub fn missing_of(&self, versions: &[(NameHash, Version)]) -> Result<Vec<Option<u64>>> {
+    pub fn missing_of(&self, versions: &[(NameHash, Version, Kind)]) -> Result<Vec<Option<u64>>> {
         let db = self.reader().lock();
-        let mut statement =
-            db.prepare_cached("SELECT missing FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3")?;
-        let missing = versions.iter().map(|(name, version)| {
-            let at = params![name.as_bytes(), ord(version.order), version.upload.to_bytes()];
+        let mut statement = db.prepare_cached(
+            "SELECT missing FROM versions WHERE name = ?1 AND ord = ?2 AND upload = ?3 AND kind = ?4",
+        )?;
+        let missing = versions.iter().map(|(name, version, kind)| {
+            let is_put = *kind == Kind::Put;
+            let at = params![name.as_bytes(), ord(version.order), version.upload.to_bytes(), is_put];
             Ok(statement.query_row(at, |row| row.get::<_, i64>(0)).optional()?.map(as_u64))
         });
         missing.collect()

@@ -12,6 +12,8 @@ use crate::provider::{DirListing, Entry};
 const ROW_BYTES_MAX: usize = 64 * 1024;
 /// The most rows of one folder.
 const ROWS_MAX: usize = 1_000_000;
+/// How many bytes the names of one folder may have together: its listing is kept in memory.
+const NAME_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a listing or a description says of one object or folder.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -92,6 +94,7 @@ pub(super) struct RowScanner {
     listing: DirListing,
     buffer: BytesMut,
     scanned: usize,
+    name_bytes: usize,
     place: Place,
 }
 
@@ -99,7 +102,8 @@ impl RowScanner {
     /// Starts the listing of `dir`.
     pub(super) fn new(dir: &str) -> Self {
         let listing = DirListing::default();
-        Self { dir: dir.to_owned(), listing, buffer: BytesMut::new(), scanned: 0, place: Place::BeforeArray }
+        let (dir, buffer) = (dir.to_owned(), BytesMut::new());
+        Self { dir, listing, buffer, scanned: 0, name_bytes: 0, place: Place::BeforeArray }
     }
 
     /// Takes the next bytes.
@@ -168,6 +172,10 @@ impl RowScanner {
         let row: Row = serde_json::from_slice(&self.buffer[..self.scanned])
             .map_err(|error| Fault::protocol(format!("not a row of a listing: {error}")))?;
         self.drop_scanned();
+        self.name_bytes += self.dir.len() + row.object_name.len();
+        if self.name_bytes > NAME_BYTES_MAX {
+            return Err(Fault::protocol(format!("a folder of more than {NAME_BYTES_MAX} bytes of names")));
+        }
         row.add_to(&mut self.listing, &self.dir)?;
         Ok(Place::AfterRow)
     }

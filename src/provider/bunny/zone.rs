@@ -32,6 +32,9 @@ const LISTING_RETRY_FIRST: Duration = Duration::from_millis(200);
 const LISTING_RETRIES: usize = 4;
 /// Requests in flight at most; the servers allow 100 connections for each address.
 const REQUESTS_MAX: usize = 80;
+/// Of these, bodies of parts at most: they last as long as their readers take, and must not keep everything else from
+/// its turn, the looks by which the zone is known to be well among it.
+const PART_BODIES_MAX: usize = 60;
 /// Listings in flight at most; a server allows 5, and other gateways may share it.
 const LISTINGS_MAX: usize = 3;
 /// Deletions in flight at most; a server allows 30.
@@ -62,6 +65,7 @@ pub(super) struct Zone {
     secrets: [SecretString; 1],
     offset: Arc<ClockOffset>,
     requests: Arc<Semaphore>,
+    part_bodies: Arc<Semaphore>,
     listings: Semaphore,
     deletions: Semaphore,
 }
@@ -83,6 +87,7 @@ impl Zone {
             secrets: [settings.access_key.clone()],
             offset,
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            part_bodies: Arc::new(Semaphore::new(PART_BODIES_MAX)),
             listings: Semaphore::new(LISTINGS_MAX),
             deletions: Semaphore::new(DELETIONS_MAX),
         })
@@ -158,13 +163,17 @@ impl Zone {
         if let Some(range) = &range {
             request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
         }
+        let part = match key.as_str().starts_with(crate::asset::key::BLOBS) {
+            true => Some(own_turn(&self.part_bodies).await?),
+            false => None,
+        };
         let turn = own_turn(&self.requests).await?;
         let response = within(ANSWER_LIMIT, self.send(request, false)).await;
         let response = response.map_err(|fault| fault.of_range(range.as_ref()))?;
         let (bytes, object_bytes) = sizes(response.status(), response.headers(), range.as_ref())?;
         let body = chunks_of(response).map(move |chunk| {
-            // The turn is held here, and so ends with the body.
-            let _held = &turn;
+            // The turns are held here, and so end with the body.
+            let _held = (&part, &turn);
             chunk
         });
         Ok(Opened { object_bytes, body: transport::exact(body.boxed(), bytes) })

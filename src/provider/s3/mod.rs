@@ -35,6 +35,8 @@ use crate::clock::Clock;
 
 /// The most pages that one folder may have: a listing that is kept whole must have an end.
 const DIR_PAGES_MAX: usize = 1_000;
+/// How many bytes the keys of one folder may have together: its listing is kept in memory.
+const DIR_KEY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How many objects a page is asked to hold; no vendor gives more.
 const PAGE_KEYS: usize = 1_000;
 
@@ -103,9 +105,16 @@ impl S3Provider {
 
     async fn collect_dir(&self, dir: &str) -> FaultResult<DirListing> {
         let mut listing = DirListing::default();
-        let mut token = None;
+        let (mut token, mut key_bytes) = (None, 0);
         for _ in 0..DIR_PAGES_MAX {
             let page = self.bucket.page(dir, true, token, PAGE_KEYS).await?;
+            key_bytes += page.entries.iter().map(|entry| entry.key.len()).sum::<usize>();
+            key_bytes += page.prefixes.iter().map(String::len).sum::<usize>();
+            if key_bytes > DIR_KEY_BYTES_MAX {
+                return Err(Fault::protocol(format!(
+                    "the folder {dir:?} has more than {DIR_KEY_BYTES_MAX} bytes of keys"
+                )));
+            }
             listing.entries.extend(page.entries.into_iter().filter(|entry| !is_folder_marker(entry)));
             let names = page.prefixes.iter().filter_map(|prefix| prefix.strip_prefix(dir)?.strip_suffix('/'));
             listing.dirs.extend(names.map(str::to_owned));

@@ -50,6 +50,8 @@ pub enum Shown {
 pub struct Ticket {
     name: String,
     url: String,
+    asks_majority: bool,
+    born: Instant,
     began: Instant,
     floor: Option<Floor>,
 }
@@ -131,7 +133,8 @@ impl Ledger {
             acked.filter_map(|(id, write)| Some(Floor { version: write.version()?.to_owned(), write: id }));
         let shown = self.shown.get(&(door.url.clone(), name.to_owned())).cloned();
         let floor = acked.chain(shown).max();
-        Ticket { name: name.to_owned(), url: door.url.clone(), began: now, floor }
+        let (name, url) = (name.to_owned(), door.url.clone());
+        Ticket { name, url, asks_majority, born: door.born, began: now, floor }
     }
 
     /// Notes what a read showed, and checks that it may.
@@ -141,9 +144,10 @@ impl Ledger {
             Shown::Bytes { version, hash } => self.fault_of_bytes(ticket, version, hash),
         };
         let Some(fault) = fault else { return };
-        let age = ticket.began.elapsed();
+        let (took, life) = (ticket.began.elapsed(), ticket.began.duration_since(ticket.born));
+        let how = if ticket.asks_majority { "asking a majority" } else { "by its index" };
         self.violations.push(format!(
-            "{} at {} showed {shown:?}: {fault}; {ticket:?}, {age:?}",
+            "{} at {} showed {shown:?}: {fault}; {how}, {life:?} after its start, in {took:?}",
             ticket.name, ticket.url
         ));
     }

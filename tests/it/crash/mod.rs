@@ -5,6 +5,7 @@
 //! there with exactly its bytes, another one is there entirely or not at all and hides nothing older, nothing is
 //! a false 404, and copies become equal at all providers.
 
+mod horizon;
 mod ledger;
 mod player;
 mod point;

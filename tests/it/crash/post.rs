@@ -26,6 +26,8 @@ pub struct Post {
     pub gateway: TestGateway,
     wires: Vec<Wire>,
     http: reqwest::Client,
+    /// When its present life began.
+    born: Instant,
 }
 
 /// Where a gateway is reached, in its present life.
@@ -33,7 +35,8 @@ pub struct Post {
 pub struct Door {
     /// Its URL, without a closing slash.
     pub url: String,
-    /// When its present life began.
+    /// When its present life began: a write that was acknowledged before is in what it reads after its start, while one
+    /// that came between its start and the moment when it was ready may be younger than its last poll.
     pub born: Instant,
     http: reqwest::Client,
 }
@@ -57,7 +60,8 @@ impl Post {
             "feed_interval: 500ms\nretention: {retention}\n\
              tokens: [{{name: kit, hash: \"blake3:{hash}\", allow: [write, delete, admin]}}]"
         );
-        Self { gateway: Setup::of_entries(entries).yaml(&yaml).prepare(), wires, http: http_client() }
+        let gateway = Setup::of_entries(entries).yaml(&yaml).prepare();
+        Self { gateway, wires, http: http_client(), born: Instant::now() }
     }
 
     /// Returns the wire before the provider in `slot`.
@@ -104,9 +108,9 @@ impl Post {
         if empty {
             self.gateway.delete_state();
         }
-        let began = Instant::now();
+        self.born = Instant::now();
         self.gateway.start().await;
-        began.elapsed()
+        self.born.elapsed()
     }
 
     /// Starts a command of an operator, which uses the wires as the gateway does.
@@ -122,7 +126,7 @@ impl Post {
 
     /// Returns where the gateway is reached now.
     pub fn door(&self) -> Door {
-        Door { url: self.gateway.public().to_owned(), born: Instant::now(), http: self.http.clone() }
+        Door { url: self.gateway.public().to_owned(), born: self.born, http: self.http.clone() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::horizon::assert_orphans_go;
 use super::ledger::Shown;
 use super::player::{NAMES, name};
 use super::post::{Armed, Post};
@@ -49,7 +50,12 @@ pub async fn settle(world: &World, mut posts: Vec<Post>, kept: Kept) {
         (report.outcome.code == 0).then_some(())
     })
     .await;
-    println!("complete after {repaired:?}, compared after {compared:?}, audited after {:?}", began.elapsed());
+    let audited = began.elapsed();
+    let orphans = assert_orphans_go(&world.trio).await;
+    let swept = began.elapsed();
+    println!(
+        "complete after {repaired:?}, compared after {compared:?}, audited after {audited:?}, {orphans} orphans gone after {swept:?}"
+    );
     let doors = world.doors.lock().unwrap().clone();
     for (door, name) in
         doors.iter().flatten().flat_map(|door| (0..NAMES).map(move |number| (door, name(number))))

@@ -189,13 +189,8 @@ async fn holding(provider: &Provider, kept: Kept) -> Holding {
         let blob = key.strip_prefix("blobs/").and_then(|key| key.split('/').nth(1));
         key.starts_with("names/") || blob.is_some_and(|upload| uploads.contains(upload))
     };
-    let complete = all.iter().filter_map(|key| {
-        let (version, rest) = key.strip_prefix("feed/")?.split_once('/')?.1.split_once('.')?;
-        let (name, kind) = rest.split_once('.')?;
-        Some(Version { name: name.to_owned(), version: version.to_owned(), kind: kind.to_owned() })
-    });
     let mut held = Holding {
-        complete: complete.collect(),
+        complete: all.iter().filter_map(|key| fed(key)).collect(),
         keys: all.iter().filter(|key| recorded(key)).cloned().collect(),
     };
     if kept == Kept::Newest {
@@ -219,6 +214,24 @@ pub async fn blobs_without_record(provider: &Provider) -> Vec<String> {
         all.iter().filter_map(|key| version_of(key)).map(|version| upload(&version)).collect();
     let of = |key: &str| Some(key.strip_prefix("blobs/")?.split('/').nth(1)?.to_owned());
     all.into_iter().filter(|key| of(key).is_some_and(|upload| !uploads.contains(&upload))).collect()
+}
+
+/// Returns, of the keys of a provider, those of bytes and feed entries of which no record speaks.
+pub fn orphans(all: &BTreeSet<String>) -> BTreeSet<String> {
+    let versions: BTreeSet<Version> = all.iter().filter_map(|key| version_of(key)).collect();
+    let uploads: BTreeSet<String> = versions.iter().map(upload).collect();
+    let is_orphan = |key: &&String| match key.strip_prefix("blobs/") {
+        Some(blob) => blob.split('/').nth(1).is_some_and(|upload| !uploads.contains(upload)),
+        None => fed(key).is_some_and(|version| !versions.contains(&version)),
+    };
+    all.iter().filter(is_orphan).cloned().collect()
+}
+
+/// Reads the key of a feed entry.
+fn fed(key: &str) -> Option<Version> {
+    let (version, rest) = key.strip_prefix("feed/")?.split_once('/')?.1.split_once('.')?;
+    let (name, kind) = rest.split_once('.')?;
+    Some(Version { name: name.to_owned(), version: version.to_owned(), kind: kind.to_owned() })
 }
 
 /// Reads the key of a record.

@@ -16,8 +16,8 @@ use super::process::Process;
 use super::provider::Provider;
 use super::{data_dir, eventually, http_client};
 
-/// The record key of all test gateways, which outlives every state directory.
-pub const RECORD_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// The record key of all test gateways, which outlives every state directory; that of [`crate::stack`] as well.
+pub const RECORD_KEY: &str = "2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a";
 /// How long a gateway may take to start and to be ready on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a command may take to end.

@@ -7,7 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 use tempfile::TempDir;
+use triplicate::clock::Clock;
 use triplicate::drill::wire::Wire;
+use triplicate::provider as product;
+use triplicate::provider::bunny::{BunnyProvider, BunnySettings};
+use triplicate::provider::disk::{DiskProvider, DiskSettings};
+use triplicate::provider::s3::{S3Provider, S3Settings};
 
 use super::bucket::Bucket;
 use super::bunny::Bunny;
@@ -89,6 +94,38 @@ impl Provider {
     /// Returns the provider's entry in providers.yaml; JSON is YAML.
     pub fn yaml(&self) -> String {
         self.entry(self.wire.as_ref().map(Wire::endpoint))
+    }
+
+    /// Returns the provider as a part of the product, without a wire between.
+    pub fn product(&self) -> Arc<dyn product::Provider> {
+        let (id, clock) = (product::ProviderId::new(&self.name), Clock::system());
+        match &self.store {
+            Store::Bucket(bucket) => {
+                let settings = S3Settings {
+                    endpoint: bucket.server().endpoint().parse().unwrap(),
+                    region: REGION.to_owned(),
+                    bucket: bucket.name().to_owned(),
+                    access_key_id: KEY_ID.into(),
+                    secret_access_key: SECRET.into(),
+                    path_style: true,
+                    via: None,
+                };
+                Arc::new(S3Provider::new(id, settings, clock).unwrap())
+            }
+            Store::Bunny(bunny) => {
+                let settings = BunnySettings {
+                    endpoint: bunny.endpoint().parse().unwrap(),
+                    zone: bunny.zone().to_owned(),
+                    access_key: bunny.password().into(),
+                    via: None,
+                };
+                Arc::new(BunnyProvider::new(id, settings, clock).unwrap())
+            }
+            Store::Disk(dir) => {
+                let settings = DiskSettings { path: dir.path().to_owned() };
+                Arc::new(DiskProvider::new(id, settings, clock).unwrap())
+            }
+        }
     }
 
     /// Returns the provider's entry in providers.yaml without a wire between.
