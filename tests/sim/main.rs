@@ -3,7 +3,8 @@
 //! Each run is one seed: gateways with all their tasks, clients, faults, and a checker of the contract. The
 //! same seed does the same. `TRIPLICATE_SEED=n` runs one and prints its trace, `TRIPLICATE_SEEDS=n` or
 //! `TRIPLICATE_SEEDS=n..m` many; `TRIPLICATE_STALE_LISTINGS=1` lets Bunny's listings lag behind as well, which its
-//! primary endpoint is not known to do, and which breaks the order of writes.
+//! primary endpoint is not known to do, and which breaks the order of writes. `TRIPLICATE_UPLOADS=n` sets how much is
+//! uploaded in the hour without Bunny of [`stories`].
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(unreachable_pub, reason = "the modules of one test binary")]
@@ -186,6 +187,7 @@ fn no_seed_breaks_the_contract() {
     };
     let sum = run_all(seeds, plan);
     sum.tell();
+    assert!(sum.bound * 3 > sum.reads, "reads that nothing binds show nothing");
     let first = sum.failed.keys().next();
     first.into_iter().for_each(|seed| _ = print(*seed));
     assert!(sum.failed.is_empty(), "violations, see above; TRIPLICATE_SEED={} prints one", first.unwrap());
