@@ -11,6 +11,7 @@ mod bulk;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -171,9 +172,8 @@ impl Index {
         (0..=255_u8).try_for_each(|first| {
             // A name hash is 32 bytes long, so no hash is above 33 bytes of 0xff.
             let end = first.checked_add(1).map_or_else(|| vec![0xff; 33], |next| vec![next]);
-            self.write(|transaction| {
-                transaction.execute(text, params![as_i64(bit(slot)), [first], end]).map(drop)
-            })
+            let values = params![as_i64(bit(slot)), [first], end];
+            self.write(|transaction| transaction.prepare_cached(text)?.execute(values).map(drop))
         })
     }
 
@@ -320,6 +320,8 @@ impl Index {
         db.busy_timeout(std::time::Duration::from_secs(1))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
+        // Else a statement is planned anew whenever it is given other values.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(db)
     }
 }

@@ -40,6 +40,12 @@ impl Parts {
     pub(super) fn reach(&self) -> Duration {
         if self.retention.is_zero() { REACH_MAX } else { (self.retention / REACH_SHARE).min(REACH_MAX) }
     }
+
+    /// Returns the minute up to which a feed must have been followed, at least, to be gone on with at `now`. Minutes
+    /// that have begun count whole: no tombstone goes within the hour, however short the retention is.
+    pub(super) fn oldest_minute(&self, now: FeedMinute) -> FeedMinute {
+        now.saturating_sub(self.reach().as_secs() / 60 + 1)
+    }
 }
 
 /// What a listed feed entry says: the provider holds the version completely. With the entry's minute.

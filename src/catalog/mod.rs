@@ -134,8 +134,7 @@ impl Catalog {
         let providers: Vec<_> = parts.fleet.iter().map(|(_, p)| p.id().as_str().to_owned()).collect();
         let path = state.join("index.sqlite");
         let (mut index, mut made) = Index::open(&path, &providers)?;
-        let reach_minutes = parts.reach().as_secs() / 60;
-        let oldest = (parts.clock.unix_ms() / 60_000).saturating_sub(reach_minutes);
+        let oldest = parts.oldest_minute(parts.clock.unix_ms() / 60_000);
         if index.latest_cursor()?.is_some_and(|minute| minute < oldest) {
             drop(index);
             index::remove(&path);

@@ -23,7 +23,7 @@ impl Catalog {
     ///
     /// The index cannot be read.
     pub(super) async fn is_outdated(&self, now: FeedMinute) -> Result<bool, IndexUnusable> {
-        let oldest = now.saturating_sub(self.parts().reach().as_secs() / 60);
+        let oldest = self.parts().oldest_minute(now);
         let latest = self.blocking_with(|inner| inner.index.latest_cursor()).await?;
         Ok(latest.is_some_and(|minute| minute < oldest))
     }

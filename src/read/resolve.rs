@@ -20,6 +20,8 @@ const SHORT_PATIENCE: Duration = Duration::from_millis(100);
 /// For how long a majority is waited for when none is.
 const HARD_PATIENCE: Duration = Duration::from_secs(8);
 
+/// For how long a request for a certain version waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
 /// An answer that others wait for is shared with who comes later for so long: what another gateway wrote
 /// meanwhile may be missing in it, and is promised only within some seconds.
 const SHARED_FOR: Duration = Duration::from_secs(1);
@@ -41,6 +43,12 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
+    /// What the index knows, where nobody could be asked: nothing may be told to be absent.
+    fn of_nobody(known: Arc<Vec<KnownVersion>>, asked: Instant) -> Self {
+        let (before, listed) = (Arc::default(), Vec::new());
+        Self { known, conclusive: false, before, listed, answered: (Vec::new(), asked) }
+    }
+
     /// Tells whether a tombstone may be told. One that only a minority lists is no proof that there is
     /// nothing newer.
     fn may_tell_deleted(&self, version: Version) -> bool {
@@ -113,9 +121,12 @@ async fn ask_together(
         return ask(parts, name, before, wanted).await;
     }
     if wanted.version.is_some() {
-        // Anybody may ask for any version, and each question costs listings; nobody closes the semaphore.
-        let _turn = inner.version_turns.acquire().await;
-        return ask(parts, name, before, wanted).await;
+        // Anybody may ask for any version, and each question costs listings.
+        let turn = tokio::time::timeout(TURN_PATIENCE, inner.version_turns.acquire()).await;
+        return match turn {
+            Ok(_turn) => ask(parts, name, before, wanted).await,
+            Err(_) => Evidence::of_nobody(before, parts.clock.now()),
+        };
     }
     let shared = inner.asking.run(&name, SHARED_FOR, || {
         let (parts, before) = (parts.clone(), before.clone());

@@ -7,7 +7,7 @@ use triplicate::asset::Key;
 use triplicate::clock::Clock;
 use triplicate::provider::faulty::Fault;
 use triplicate::provider::{ErrorKind, Operation, Payload, Slot};
-use triplicate::read::ReadError;
+use triplicate::read::{ReadError, Wanted};
 use triplicate::telemetry::EventKind;
 
 use crate::stack::Stack;
@@ -294,4 +294,25 @@ async fn an_asset_that_two_providers_merely_lost_is_served_by_the_third() {
         stack.heal().await;
     }
     crate::assert_same_copies(&stack).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_for_certain_versions_take_turns_and_are_soon_given_up() {
+    let (site, stack) = site().await;
+    let old = stack.put("a.png", &bytes(1, 10)).await.unwrap().record;
+    stack.put("a.png", &bytes(2, 10)).await.unwrap();
+    site.faulty.iter().for_each(|faulty| faulty.set(Operation::List, Fault::Hang));
+    let lists = || site.faulty.iter().map(|faulty| faulty.calls(Operation::List)).sum::<u64>();
+    let before = lists();
+    let wanted = Wanted { version: Some(old.version), revalidate: false };
+    let asks = (0..100).map(async |_| {
+        let began = tokio::time::Instant::now();
+        let found = stack.reader.resolve(&old.name, wanted).await;
+        assert!(matches!(found, Err(ReadError::Unavailable { .. })), "{found:?}");
+        began.elapsed()
+    });
+    let took = futures::future::join_all(asks).await;
+    assert!(took.iter().all(|took| *took < Duration::from_secs(2)), "{took:?}");
+    // Eight at a time, for most of a second each, and no new one after a second.
+    assert!((8 * 3..=3 * 8 * 3).contains(&(lists() - before)), "{}", lists() - before);
 }

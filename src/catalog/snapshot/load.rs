@@ -138,7 +138,7 @@ impl Catalog {
             let cover = manifest.covers.iter().find(|it| it.provider == parts.fleet.id(*slot).as_str())?;
             let offset = parts.fleet.get(*slot).clock_offset_ms().unwrap_or(0);
             let now = parts.clock.unix_ms().saturating_add_signed(offset) / 60_000;
-            let oldest = now.saturating_sub(parts.reach().as_secs() / 60);
+            let oldest = parts.oldest_minute(now);
             let usable = cover.canary == *canary && (oldest..=now + 2).contains(&cover.minute);
             let claim = Claim { slot: *slot, bit: cover.bit, minute: cover.minute, losses: *losses };
             usable.then_some(claim)
