@@ -64,10 +64,10 @@ impl Retention {
             }
         }
         self.all_are_themselves(asked).await?;
+        looked.retain(|it| !ambiguous.contains(&it.name));
         for it in &looked {
             self.forget_made_up(it, &kinds).await?;
         }
-        looked.retain(|it| !ambiguous.contains(&it.name));
         Ok(looked)
     }
 

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use triplicate::asset::Key;
 use triplicate::clock::Clock;
 use triplicate::drill::wire::{Fault, Rule, Wire};
-use triplicate::provider::s3::{S3Provider, S3Settings};
+use triplicate::provider::s3::S3Provider;
 use triplicate::provider::{DirListing, ErrorKind, Provider, ProviderId, contract};
 
 use crate::support::bucket::{self, Bucket};
 use crate::support::bunny::Bunny;
-use crate::support::servers::{KEY_ID, Make, REGION, S3Server, SECRET};
+use crate::support::servers::{Make, S3Server, SECRET};
 use crate::support::{eventually, http_client, wire_before};
 
 const BODY: &[u8] = b"0123456789abcdef";
@@ -97,15 +97,7 @@ async fn the_product_sends_signed_requests_through_a_proxy_to_both_servers() {
     for make in [Make::SeaweedFs, Make::JuiceFs] {
         let bucket = S3Server::shared(make).await.bucket().await;
         let wire = wire_before(&bucket.server().endpoint()).await;
-        let settings = S3Settings {
-            endpoint: bucket.server().endpoint().parse().unwrap(),
-            region: REGION.to_owned(),
-            bucket: bucket.name().to_owned(),
-            access_key_id: KEY_ID.into(),
-            secret_access_key: SECRET.into(),
-            path_style: true,
-            via: Some(wire.address()),
-        };
+        let settings = bucket.settings(Some(wire.address()));
         let provider = S3Provider::new(ProviderId::new("s3-one"), settings, Clock::system()).unwrap();
         contract::keeps_objects(&provider, &Clock::system()).await.unwrap();
         contract::serves_ranges(&provider, &Clock::system()).await.unwrap();

@@ -4,17 +4,12 @@
 //! day ahead, over providers that seem to agree with it.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures::stream::BoxStream;
-use triplicate::asset::Key;
 use triplicate::clock::Clock;
-use triplicate::provider::{
-    Capabilities, DirListing, Download, Entry, Payload, ProbeReport, Provider, ProviderId, Result,
-};
+use triplicate::provider::Provider;
+use triplicate::provider::faulty::Faulty;
 use triplicate::retention::Brake;
 
 use super::settled::orphans;
@@ -56,7 +51,11 @@ async fn keys(trio: &Trio) -> Vec<BTreeSet<String>> {
 
 async fn sweep(trio: &Trio) {
     let clock = Clock::seeded(Clock::system().unix_ms() + AHEAD_MS, 1);
-    let providers = trio.all().map(|provider| Arc::new(Ahead(provider.product())) as Arc<dyn Provider>);
+    let providers = trio.all().map(|provider| {
+        let agreeing = Faulty::new(provider.product());
+        agreeing.skew(0);
+        Arc::new(agreeing) as Arc<dyn Provider>
+    });
     let mut stack = Stack::new(providers.to_vec(), clock, 0);
     stack.start().await;
     let deadline = Instant::now() + SWEPT_WITHIN;
@@ -80,57 +79,5 @@ async fn sweep(trio: &Trio) {
             None
         })
         .await;
-    }
-}
-
-/// A provider whose clock is that of whoever asks.
-#[derive(Debug)]
-struct Ahead(Arc<dyn Provider>);
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Provider for Ahead {
-    fn id(&self) -> &ProviderId {
-        self.0.id()
-    }
-
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    async fn put(&self, key: &Key, payload: &Payload, content_type: &str) -> Result<()> {
-        self.0.put(key, payload, content_type).await
-    }
-
-    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Download> {
-        self.0.get(key, range).await
-    }
-
-    async fn stat(&self, key: &Key) -> Result<Entry> {
-        self.0.stat(key).await
-    }
-
-    async fn delete(&self, key: &Key) -> Result<()> {
-        self.0.delete(key).await
-    }
-
-    async fn list_dir(&self, dir: &str) -> Result<DirListing> {
-        self.0.list_dir(dir).await
-    }
-
-    fn list_tree(&self, dir: &str) -> BoxStream<'static, Result<Vec<Entry>>> {
-        self.0.list_tree(dir)
-    }
-
-    fn clock_offset_ms(&self) -> Option<i64> {
-        Some(0)
-    }
-
-    async fn probe(&self) -> Result<ProbeReport> {
-        self.0.probe().await
     }
 }

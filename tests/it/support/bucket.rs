@@ -1,5 +1,6 @@
 //! One bucket of a real S3 server, seen directly: what the tests compare copies with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{Attribute, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use triplicate::provider::s3::S3Settings;
 
 use super::servers::{KEY_ID, REGION, S3Server, SECRET};
 use super::{http_client, install_crypto};
@@ -40,6 +42,19 @@ impl Bucket {
     /// Returns the bucket's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns how the product reaches the bucket, through a proxy or not.
+    pub fn settings(&self, via: Option<SocketAddr>) -> S3Settings {
+        S3Settings {
+            endpoint: self.server.endpoint().parse().expect("an address"),
+            region: REGION.to_owned(),
+            bucket: self.name.clone(),
+            access_key_id: KEY_ID.into(),
+            secret_access_key: SECRET.into(),
+            path_style: true,
+            via,
+        }
     }
 
     /// Makes the bucket.

@@ -12,7 +12,7 @@ use triplicate::drill::wire::Wire;
 use triplicate::provider as product;
 use triplicate::provider::bunny::{BunnyProvider, BunnySettings};
 use triplicate::provider::disk::{DiskProvider, DiskSettings};
-use triplicate::provider::s3::{S3Provider, S3Settings};
+use triplicate::provider::s3::S3Provider;
 
 use super::bucket::Bucket;
 use super::bunny::Bunny;
@@ -100,18 +100,7 @@ impl Provider {
     pub fn product(&self) -> Arc<dyn product::Provider> {
         let (id, clock) = (product::ProviderId::new(&self.name), Clock::system());
         match &self.store {
-            Store::Bucket(bucket) => {
-                let settings = S3Settings {
-                    endpoint: bucket.server().endpoint().parse().unwrap(),
-                    region: REGION.to_owned(),
-                    bucket: bucket.name().to_owned(),
-                    access_key_id: KEY_ID.into(),
-                    secret_access_key: SECRET.into(),
-                    path_style: true,
-                    via: None,
-                };
-                Arc::new(S3Provider::new(id, settings, clock).unwrap())
-            }
+            Store::Bucket(bucket) => Arc::new(S3Provider::new(id, bucket.settings(None), clock).unwrap()),
             Store::Bunny(bunny) => {
                 let settings = BunnySettings {
                     endpoint: bunny.endpoint().parse().unwrap(),
